@@ -1,0 +1,382 @@
+"""Every error conjoin raises on purpose, one class per cause; imports nothing and prints nothing.
+
+A family says whose fault it is and fixes the exit status; a class in it is one cause with a code. `what` names both
+values, `where` the file, tensor or digest, `hint` the next step. docs/reference/errors.md is generated from this file:
+a class docstring is what the user reads there.
+"""
+
+from typing import ClassVar
+
+
+class ConjoinError(Exception):
+    """The parent of every deliberate error."""
+
+    code: ClassVar[str] = "E000"
+    exit_status: ClassVar[int] = 3
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [f"error[{self.code}]: {self.what}"]
+        if self.where:
+            lines += [f"  at: {line}" for line in self.where.splitlines()]
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, object]:
+        """The error as one JSON value, for `--json`."""
+        return {
+            "code": self.code,
+            "what": self.what,
+            "where": self.where,
+            "hint": self.hint,
+            "exit_status": self.exit_status,
+            "retryable": self.retryable,
+        }
+
+
+class RecipeError(ConjoinError):
+    """The request cannot be carried out as it was written."""
+
+    code = "E100"
+    exit_status = 2
+
+
+class UnknownStrategyError(RecipeError):
+    """No strategy has this name. The nearest name is given; `conjoin strategies` lists them all."""
+
+    code = "E101"
+
+
+class UnknownParameterError(RecipeError):
+    """The strategy has no such parameter. The nearest one is given; `conjoin strategies NAME` lists them."""
+
+    code = "E102"
+
+
+class BadParameterError(RecipeError):
+    """A parameter's value is not of its type or outside its range. Numbers are decimal strings such as `0.2`."""
+
+    code = "E103"
+
+
+class BadWeightError(RecipeError):
+    """A weight is not a positive decimal number, or the weights of a normalised sum add up to zero."""
+
+    code = "E104"
+
+
+class MissingBaseError(RecipeError):
+    """The strategy works on task vectors and no base was given."""
+
+    code = "E105"
+
+
+class MissingSidecarError(RecipeError):
+    """The strategy needs a side-car (Fisher, Gram, …) that a contribution does not carry."""
+
+    code = "E106"
+
+
+class NothingVisibleError(RecipeError):
+    """The visible set is empty: nothing was added yet, or everything was retracted."""
+
+    code = "E107"
+
+
+class UnknownDigestError(RecipeError):
+    """Nothing in this replica has a digest that starts so. `conjoin log` and `conjoin status` show the digests."""
+
+    code = "E108"
+
+
+class AmbiguousDigestError(RecipeError):
+    """Several things have digests that start so. Give more characters; the candidates are listed."""
+
+    code = "E109"
+
+
+class BadRecipeError(RecipeError):
+    """A recipe file is not one JSON object with the fields of a recipe."""
+
+    code = "E110"
+
+
+class UsageError(RecipeError):
+    """The command line is not what the command takes."""
+
+    code = "E111"
+
+
+class MemoryBudgetError(RecipeError):
+    """The memory budget is too small for one leaf of every contribution; the least that works is named."""
+
+    code = "E112"
+
+
+class InputError(ConjoinError):
+    """A checkpoint or file that was given cannot be used."""
+
+    code = "E200"
+    exit_status = 3
+
+
+class NotACheckpointError(InputError):
+    """The path is not a safetensors file or a folder that holds one."""
+
+    code = "E201"
+
+
+class MalformedCheckpointError(InputError):
+    """The safetensors file breaks the format or the limits of the input gate. It was not opened any further."""
+
+    code = "E202"
+
+
+class RefusedFormatError(InputError):
+    """The file is a pickle or another format that can run code or hide data; conjoin never opens those."""
+
+    code = "E203"
+
+
+class MismatchedTensorsError(InputError):
+    """The tensors' names, shapes or dtypes are not those of the base. Every difference is listed."""
+
+    code = "E204"
+
+
+class NonFiniteError(InputError):
+    """A tensor holds NaN or Inf. A model like that would poison every merge, so it is refused at `add`."""
+
+    code = "E205"
+
+
+class UnsafePathError(InputError):
+    """The index or folder points outside itself, or at a symlink, device or pipe."""
+
+    code = "E206"
+
+
+class UnsupportedDtypeError(InputError):
+    """A tensor has a dtype conjoin cannot carry."""
+
+    code = "E207"
+
+
+class OutputExistsError(InputError):
+    """The output path exists. conjoin never overwrites; name another one or remove it."""
+
+    code = "E208"
+
+
+class MissingFileError(InputError):
+    """A file that was named, or that an index names, is not there."""
+
+    code = "E209"
+
+
+class IntegrityError(ConjoinError):
+    """Bytes are not what their digest says."""
+
+    code = "E300"
+    exit_status = 4
+
+
+class DamagedObjectError(IntegrityError):
+    """A stored object does not match its name. `conjoin fsck` lists every damaged object; sync with a peer that has it."""
+
+    code = "E301"
+
+
+class MissingObjectError(IntegrityError):
+    """An object that is needed is not in this replica. Sync with a replica or meeting place that has it."""
+
+    code = "E302"
+    retryable = True
+
+
+class ChangedFileError(IntegrityError):
+    """A file that was added in place has changed or is gone since it was added."""
+
+    code = "E303"
+
+
+class VerificationError(IntegrityError):
+    """A merged checkpoint does not match its receipt, or the receipt does not match the log."""
+
+    code = "E304"
+    exit_status = 1
+
+
+class MalformedReceiptError(IntegrityError):
+    """The folder holds no receipt, or one that is not a receipt of this version."""
+
+    code = "E305"
+
+
+class TrustError(ConjoinError):
+    """An operation or key was refused by the rules of the space."""
+
+    code = "E400"
+    exit_status = 5
+
+
+class MalformedOperationError(TrustError):
+    """An operation is not canonical JSON of the right shape, or is too large."""
+
+    code = "E401"
+
+
+class WrongSpaceError(TrustError):
+    """An operation, replica or meeting place belongs to another space."""
+
+    code = "E402"
+
+
+class BadKeyError(TrustError):
+    """A public key is malformed, non-canonical or of small order, or not an Ed25519 key."""
+
+    code = "E403"
+
+
+class BadSignatureError(TrustError):
+    """An operation's signature does not verify under its author's key."""
+
+    code = "E404"
+
+
+class BrokenChainError(TrustError):
+    """An operation's `seq` does not continue its author's chain, or its links name something impossible."""
+
+    code = "E405"
+
+
+class NotAMemberError(TrustError):
+    """The author is not a member of this closed space. An admin lets a key in with `conjoin invite KEY`."""
+
+    code = "E406"
+
+
+class NotPermittedError(TrustError):
+    """The author may not do this: only admins invite, only the author or an admin retracts."""
+
+    code = "E407"
+
+
+class WaitingForAncestorsError(TrustError):
+    """An operation names ancestors that have not arrived. It waits; syncing further usually brings them."""
+
+    code = "E408"
+    retryable = True
+
+
+class RemoteError(ConjoinError):
+    """The other side of a sync cannot be used."""
+
+    code = "E500"
+    exit_status = 6
+    retryable = True
+
+
+class UnknownSourceError(RemoteError):
+    """The source is neither a replica directory nor a folder that can serve as a meeting place."""
+
+    code = "E501"
+    retryable = False
+
+
+class EmptySourceError(RemoteError):
+    """The meeting place holds no space yet. Sync a replica with it first."""
+
+    code = "E502"
+
+
+class SeveralSpacesError(RemoteError):
+    """The meeting place holds several spaces; say which one."""
+
+    code = "E503"
+    retryable = False
+
+
+class StoreError(ConjoinError):
+    """The replica's own directory cannot be used."""
+
+    code = "E600"
+    exit_status = 7
+
+
+class NoReplicaError(StoreError):
+    """There is no replica here or in any parent directory."""
+
+    code = "E601"
+
+
+class ReplicaExistsError(StoreError):
+    """The directory is not empty or already holds a replica."""
+
+    code = "E602"
+
+
+class LockedError(StoreError):
+    """Another process is writing to this replica."""
+
+    code = "E603"
+    retryable = True
+
+
+class ReadOnlyError(StoreError):
+    """The directory cannot be written."""
+
+    code = "E604"
+
+
+class DiskFullError(StoreError):
+    """The disk is full. What was half-written has been removed; free space and run the command again."""
+
+    code = "E605"
+    retryable = True
+
+
+class KeyFileError(StoreError):
+    """The private key file is missing, unreadable, encrypted, or readable by others."""
+
+    code = "E606"
+
+
+class CopiedReplicaError(StoreError):
+    """The replica directory was copied or restored. Two replicas must never write with one key: clone it instead."""
+
+    code = "E607"
+
+
+class DeviceError(StoreError):
+    """Reading or writing failed in the operating system."""
+
+    code = "E608"
+    retryable = True
+
+
+class DeterminismError(ConjoinError):
+    """The same input gave different bytes, or a backend failed its self-test."""
+
+    code = "E700"
+    exit_status = 8
+
+
+class RecomputedDiffersError(DeterminismError):
+    """Resolving again gave other bytes than the receipt states."""
+
+    code = "E701"
+    exit_status = 1
+
+
+class SelfTestError(DeterminismError):
+    """The reference arithmetic of this machine does not reproduce the golden vectors; nothing is merged here."""
+
+    code = "E702"

@@ -1,0 +1,361 @@
+"""What a strategy is: a function on blocks, declared by a decorator; knows nothing of files, replicas or CRDTs."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from fractions import Fraction
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import numpy as np
+import numpy.typing as npt
+
+from conjoin.errors import BadParameterError, UnknownParameterError, UnknownStrategyError
+
+RawArray = npt.NDArray[Any]
+"""Bit patterns of a float format: uint16 (BF16, F16), uint32 (F32) or uint64 (F64)."""
+
+Params = Mapping[str, Any]
+"""Parsed parameters: Fraction for numbers, str for choices, bool for flags, a tuple per contribution for ByContribution."""
+
+BLOCK_ELEMENTS = 65_536
+"""Elements of a canonical block (NUMERICS section 11.6). Every slice handed to a strategy starts at a multiple of it."""
+
+
+class Scope(Enum):
+    """How much of the input a strategy must see at once."""
+
+    ELEMENTWISE = "elementwise"
+    TWO_PASS = "two-pass"
+    MATRIX = "matrix"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The range of a number parameter; `above` and `below` are exclusive bounds."""
+
+    minimum: Fraction | None = None
+    maximum: Fraction | None = None
+    above: Fraction | None = None
+    below: Fraction | None = None
+
+    def problem(self, value: Fraction) -> str | None:
+        """Why `value` is outside the domain, or None."""
+        if self.minimum is not None and value < self.minimum:
+            return f"must be at least {self.minimum}"
+        if self.maximum is not None and value > self.maximum:
+            return f"must be at most {self.maximum}"
+        if self.above is not None and value <= self.above:
+            return f"must be above {self.above}"
+        if self.below is not None and value >= self.below:
+            return f"must be below {self.below}"
+        return None
+
+
+Number = Annotated[Fraction, Domain()]
+"""Any decimal number."""
+Share = Annotated[Fraction, Domain(minimum=Fraction(0), maximum=Fraction(1))]
+"""A share between 0 and 1, both included."""
+Unit = Annotated[Fraction, Domain(above=Fraction(0), maximum=Fraction(1))]
+"""A share above 0, at most 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByContribution:
+    """Marks a parameter given once per contribution, keyed by digest: `-p t.7f3a91c2=0.3`. Parsed to a tuple or None."""
+
+    domain: Domain = Domain()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One slice of one tensor, across the base and every contribution in canonical order.
+
+    Attributes:
+        tensors: k arrays (n,) of bit patterns in `format`.
+        base: (n,) bit patterns in `format`, or None where there is no base.
+        weights: k exact non-negative weights.
+        contributions: k contribution digests, ascending.
+        format: input format, one of BF16, F16, F32, F64.
+        out_format: format the strategy must return.
+        name: tensor name.
+        shape: shape of the whole tensor.
+        offset: index of the slice's first element in the tensor (C order); a multiple of BLOCK_ELEMENTS.
+        flat_offset: index of the tensor's first element in the concatenation, by name, of all tensors of the strategy.
+        seeds: 32-byte seeds by mask scope: "root" and "contribution".
+        strategy: name of the strategy, part of every draw's name.
+        measured: results of the passes done so far, by pass name.
+    """
+
+    tensors: tuple[RawArray, ...]
+    base: RawArray | None
+    weights: tuple[Fraction, ...]
+    contributions: tuple[str, ...]
+    format: str
+    out_format: str
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+    flat_offset: int
+    seeds: Mapping[str, bytes]
+    strategy: str
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """k, the number of contributions."""
+        return len(self.tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a pass covered when it is finished: k, elements per contribution, contribution weights, earlier results."""
+
+    count: int
+    elements: int
+    weights: tuple[Fraction, ...]
+    measured: Mapping[str, Any]
+    warn: Callable[[str], None] = lambda _: None
+
+
+Combine = Literal["sum", "tree"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One reading of the input that measures something before the strategy is applied.
+
+    Attributes:
+        name: key of the result in `Block.measured`.
+        measure: (block, params) → partial. For "sum": an int64 array, added exactly in any order. For "tree": a float64
+            array with one row per canonical block of the slice; rows are folded by the block tree of NUMERICS 11.6.
+        finish: (total, params, extent) → result.
+        scope: params → "tensor" or "model": what one result covers. "tree" passes are per tensor.
+        combine: how partials combine.
+        needed: params → whether the pass runs at all.
+    """
+
+    name: str
+    measure: Callable[[Block, Params], npt.NDArray[Any]]
+    finish: Callable[[npt.NDArray[Any], Params, Extent], Any]
+    scope: Callable[[Params], Literal["tensor", "model"]] = lambda _: "tensor"
+    combine: Combine = "sum"
+    needed: Callable[[Params], bool] = lambda _: True
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One declared parameter: name, kind and default."""
+
+    name: str
+    kind: Literal["number", "choice", "flag", "by-contribution"]
+    default: Any
+    domain: Domain = Domain()
+    choices: tuple[str, ...] = ()
+
+    def parse(self, value: object, strategy: str) -> Fraction | str | bool:
+        """Read one value given as a decimal string, choice or flag.
+
+        Raises:
+            BadParameterError: wrong type, outside the domain, or not one of the choices.
+        """
+        where = f"parameter `{self.name}` of {strategy}"
+        if self.kind == "flag":
+            if isinstance(value, bool):
+                return value
+            if value in ("true", "false"):
+                return value == "true"
+            raise BadParameterError(f"{where} is {value!r}, not true or false")
+        if self.kind == "choice":
+            if isinstance(value, str) and value in self.choices:
+                return value
+            near = difflib.get_close_matches(str(value), self.choices, 1)
+            hint = f"did you mean `{near[0]}`?" if near else None
+            raise BadParameterError(f"{where} is {value!r}, not one of {', '.join(self.choices)}", hint=hint)
+        number = parse_decimal(value, where)
+        problem = self.domain.problem(number)
+        if problem:
+            raise BadParameterError(f"{where} is {value}: it {problem}")
+        return number
+
+
+_DECIMAL = re.compile(r"[+-]?(\d{1,30})(\.\d{1,30})?")
+
+
+def parse_decimal(value: object, where: str) -> Fraction:
+    """Read a decimal string such as `-0.25` exactly; floats and ints from Python are read as they print.
+
+    Raises:
+        BadParameterError: it is not a plain decimal number of at most 30 digits on either side of the point.
+    """
+    if isinstance(value, Fraction):
+        text = canonical_decimal(value)
+    elif isinstance(value, bool):
+        text = ""
+    elif isinstance(value, float):
+        text = format(value, "f") if value != value or abs(value) == float("inf") else np.format_float_positional(value, trim="-")
+    else:
+        text = str(value).strip()
+    if not _DECIMAL.fullmatch(text):
+        raise BadParameterError(f"{where} is {value!r}, not a decimal number", hint="write it plainly, for example 0.25")
+    return Fraction(text)
+
+
+def canonical_decimal(value: Fraction) -> str:
+    """The one spelling of a decimal number: no exponent, no plus sign, no superfluous zeros.
+
+    Raises:
+        BadParameterError: the number has no finite decimal form.
+    """
+    scale, denominator = 0, value.denominator
+    while denominator % 10 == 0:
+        denominator, scale = denominator // 10, scale + 1
+    for prime, other in ((2, 5), (5, 2)):
+        while denominator % prime == 0:
+            denominator, scale = denominator // prime, scale + 1
+            value = value * other / other
+    if denominator != 1:
+        raise BadParameterError(f"{value} has no finite decimal form", hint="write it as a decimal, for example 0.333")
+    digits = str(abs(value.numerator) * 10**scale // value.denominator).rjust(scale + 1, "0")
+    whole, part = (digits[:-scale], digits[-scale:].rstrip("0")) if scale else (digits, "")
+    return ("-" if value < 0 else "") + whole + ("." + part if part else "")
+
+
+StrategyFunction = Callable[..., RawArray]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A registered strategy: its function and its traits."""
+
+    name: str
+    function: StrategyFunction
+    scope: Scope
+    needs_base: bool
+    passes: tuple[Pass, ...]
+    stochastic: bool
+    normalises: bool
+    source: str
+    version: int
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def doc(self) -> str:
+        """The docstring: formula, shapes, defaults, edge cases."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return self.doc.split("\n", 1)[0]
+
+    def parameter(self, name: str) -> Parameter:
+        """The parameter of that name.
+
+        Raises:
+            UnknownParameterError: there is none; the nearest name is given.
+        """
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return parameter
+        names = [p.name for p in self.parameters]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"it takes {', '.join(f'`{n}`' for n in names) or 'no parameters'}"
+        raise UnknownParameterError(f"{self.name} has no parameter `{name}`", hint=hint)
+
+    def parse(self, given: Mapping[str, object]) -> dict[str, Any]:
+        """Parameters with defaults filled in. A by-contribution value is a mapping digest → value; it stays a mapping.
+
+        Raises:
+            UnknownParameterError, BadParameterError: see there.
+        """
+        parsed: dict[str, Any] = {p.name: p.default for p in self.parameters}
+        for name, value in given.items():
+            parameter = self.parameter(name)
+            if parameter.kind == "by-contribution":
+                if not isinstance(value, Mapping):
+                    raise BadParameterError(
+                        f"parameter `{name}` of {self.name} is given per contribution",
+                        hint=f"write `-p {name}.DIGEST=VALUE`",
+                    )
+                parsed[name] = {str(key): parameter.parse(item, self.name) for key, item in value.items()}
+            else:
+                parsed[name] = parameter.parse(value, self.name)
+        return parsed
+
+
+_REGISTRY: dict[str, Strategy] = {}
+
+
+def strategy(
+    *,
+    scope: Scope,
+    source: str,
+    needs_base: bool = False,
+    passes: Sequence[Pass] = (),
+    stochastic: bool = False,
+    normalises: bool = False,
+    version: int = 1,
+) -> Callable[[StrategyFunction], StrategyFunction]:
+    """Declare a strategy. Its keyword parameters, their annotations and defaults become its declared parameters.
+
+    Args:
+        scope: how much it sees at once.
+        source: where the method is published.
+        needs_base: whether it works on task vectors.
+        passes: readings that measure before it is applied, in order.
+        stochastic: whether it draws.
+        normalises: whether it divides by the sum of weights, so that they may not add up to zero.
+        version: goes up whenever the output bytes change.
+    """
+
+    def register(function: StrategyFunction) -> StrategyFunction:
+        name = function.__name__
+        assert name not in _REGISTRY, f"strategy {name} is declared twice"
+        _REGISTRY[name] = Strategy(
+            name, function, scope, needs_base, tuple(passes), stochastic, normalises, source, version,
+            tuple(_parameter(p) for p in list(inspect.signature(function).parameters.values())[1:]),
+        )
+        return function
+
+    return register
+
+
+def _parameter(declared: inspect.Parameter) -> Parameter:
+    """Read a parameter's kind from its annotation."""
+    annotation, name, default = declared.annotation, declared.name, declared.default
+    if annotation is bool:
+        return Parameter(name, "flag", default)
+    if get_origin(annotation) is Literal:
+        return Parameter(name, "choice", default, choices=get_args(annotation))
+    for mark in get_args(annotation)[1:]:
+        if isinstance(mark, Domain):
+            return Parameter(name, "number", Fraction(default), mark)
+        if isinstance(mark, ByContribution):
+            return Parameter(name, "by-contribution", None, mark.domain)
+    raise AssertionError(f"parameter {name} has an annotation that declares no kind: {annotation}")
+
+
+def strategies() -> dict[str, Strategy]:
+    """Every registered strategy by name, those of installed packages (entry point `conjoin.strategies`) included."""
+    for point in entry_points(group="conjoin.strategies"):
+        point.load()
+    return dict(sorted(_REGISTRY.items()))
+
+
+def find_strategy(name: str) -> Strategy:
+    """The strategy of that name.
+
+    Raises:
+        UnknownStrategyError: there is none; the nearest name is given.
+    """
+    known = strategies()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean `{near[0]}`?" if near else "`conjoin strategies` lists them"
+    raise UnknownStrategyError(f"no strategy is called `{name}`", hint=hint)

@@ -1,0 +1,1 @@
+"""Bytes to values and back: digests, canonical JSON, Merkle trees, manifests, headers, envelopes. Never touches a file."""

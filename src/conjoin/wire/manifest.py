@@ -1,0 +1,163 @@
+"""Manifest: what tensors a checkpoint holds and the digests of their leaves; holds no tensor data."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Self
+
+from conjoin.errors import DamagedObjectError, MalformedOperationError
+from conjoin.wire import canonical
+from conjoin.wire.digest import Digest, leaf_digest, leaf_sizes, merkle_root, parse_digest
+from conjoin.wire.dtype import DTYPES, Dtype
+
+FORMAT = "conjoin/manifest/1"
+MANIFEST_BYTES_MAX = 64 * 1024 * 1024
+TENSORS_MAX = 20_000
+RANK_MAX = 8
+DIM_MAX = 2**40
+SIZE_BYTES_MAX = 2**50
+_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
+
+
+def name_problem(name: object) -> str | None:
+    """Why `name` may not name a tensor or file, or None."""
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        return "names are 1 to 256 of A-Z a-z 0-9 _ . -"
+    if ".." in name or name.startswith("."):
+        return "names may not start with a dot or contain two dots in a row"
+    return None
+
+
+def shape_problem(shape: object) -> str | None:
+    """Why `shape` may not be a shape, or None."""
+    if not isinstance(shape, list | tuple) or any(type(dim) is not int or dim < 0 for dim in shape):
+        return "a shape is a list of non-negative integers"
+    if len(shape) > RANK_MAX:
+        return f"rank {len(shape)} is over {RANK_MAX}"
+    if any(dim >= DIM_MAX for dim in shape) or prod(dim for dim in shape if dim) * 8 > SIZE_BYTES_MAX:
+        return "a dimension or the whole tensor is too large"
+    return None
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor: name, dtype name, shape, and the digests of its 4 MiB leaves in order."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    leaves: tuple[Digest, ...]
+
+    @property
+    def kind(self) -> Dtype:
+        """The dtype's properties."""
+        return DTYPES[self.dtype]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements; 1 for rank 0."""
+        return prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the tensor's data in bytes."""
+        return self.elements * self.kind.item_bytes
+
+    @cached_property
+    def root(self) -> Digest:
+        """Merkle root over the tensor's leaves."""
+        return merkle_root(self.leaves)
+
+    def leaf_sizes(self) -> list[int]:
+        """Length in bytes of each leaf."""
+        return leaf_sizes(self.size_bytes)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The tensors of one checkpoint, sorted by name. Its digest is the checkpoint's content digest."""
+
+    tensors: tuple[TensorEntry, ...]
+
+    @classmethod
+    def of(cls, tensors: Iterable[TensorEntry]) -> Self:
+        """A manifest of `tensors` in any order."""
+        return cls(tuple(sorted(tensors, key=lambda entry: entry.name)))
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Content digest: Merkle root over (name, dtype, shape, tensor root) sorted by name."""
+        return merkle_root(
+            [
+                leaf_digest(
+                    canonical.encode({"dtype": t.dtype, "name": t.name, "root": t.root, "shape": list(t.shape)})
+                )
+                for t in self.tensors
+            ]
+        )
+
+    @cached_property
+    def by_name(self) -> dict[str, TensorEntry]:
+        """The tensors by name."""
+        return {entry.name: entry for entry in self.tensors}
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all tensors' data in bytes."""
+        return sum(entry.size_bytes for entry in self.tensors)
+
+    def leaf_lengths(self) -> dict[Digest, int]:
+        """Every distinct leaf with its length in bytes."""
+        return {leaf: size for t in self.tensors for leaf, size in zip(t.leaves, t.leaf_sizes(), strict=True)}
+
+    def encode(self) -> bytes:
+        """The canonical bytes stored under `manifest/<digest>`."""
+        tensors = [{"dtype": t.dtype, "leaves": list(t.leaves), "name": t.name, "shape": list(t.shape)} for t in self.tensors]
+        return canonical.encode({"format": FORMAT, "tensors": tensors})
+
+    @classmethod
+    def decode(cls, data: bytes, expected: Digest) -> Self:
+        """Read manifest bytes and check them against the digest they were asked for by.
+
+        Raises:
+            DamagedObjectError: the bytes are not a manifest, break a limit, or have another digest.
+        """
+        try:
+            manifest = cls._read(data)
+        except MalformedOperationError as cause:
+            raise DamagedObjectError(f"manifest is damaged: {cause.what}", where=f"manifest/{expected}") from cause
+        if manifest.digest != expected:
+            raise DamagedObjectError(f"manifest has digest {manifest.digest}", where=f"manifest/{expected}")
+        return manifest
+
+    @classmethod
+    def _read(cls, data: bytes) -> Self:
+        if len(data) > MANIFEST_BYTES_MAX:
+            raise MalformedOperationError(f"{len(data)} bytes are over the limit of {MANIFEST_BYTES_MAX}")
+        value = canonical.decode(data, "manifest")
+        if not isinstance(value, dict) or set(value) != {"format", "tensors"} or value["format"] != FORMAT:
+            raise MalformedOperationError(f"it is not a {FORMAT} document")
+        if not isinstance(value["tensors"], list) or len(value["tensors"]) > TENSORS_MAX:
+            raise MalformedOperationError(f"`tensors` is not a list of at most {TENSORS_MAX}")
+        entries = tuple(_read_entry(item) for item in value["tensors"])
+        names = [entry.name for entry in entries]
+        if names != sorted(set(names)):
+            raise MalformedOperationError("tensors are not sorted by name without repetition")
+        return cls(entries)
+
+
+def _read_entry(item: object) -> TensorEntry:
+    if not isinstance(item, dict) or set(item) != {"dtype", "leaves", "name", "shape"}:
+        raise MalformedOperationError("a tensor entry has other fields than dtype, leaves, name, shape")
+    problem = name_problem(item["name"]) or shape_problem(item["shape"])
+    if problem is None and item["dtype"] not in DTYPES:
+        problem = "unknown dtype"
+    if problem is not None or not isinstance(item["leaves"], list):
+        raise MalformedOperationError(f"tensor {item['name']!r:.80}: {problem or 'leaves is not a list'}")
+    leaves = tuple(parse_digest(leaf, "leaf") for leaf in item["leaves"])
+    entry = TensorEntry(item["name"], item["dtype"], tuple(item["shape"]), leaves)
+    if len(entry.leaf_sizes()) != len(leaves):
+        raise MalformedOperationError(f"tensor {entry.name}: {len(leaves)} leaves do not fit {entry.size_bytes} bytes")
+    return entry
