@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from conjoin.memory import CRDTMergeState, resolve
     from conjoin.plan import Recipe
     from conjoin.replica import Replica
-    from conjoin.strategies.base import Block, Scope, strategies, strategy
+    from conjoin.strategies.base import Block, Scope, strategy
     from conjoin.verification import Verification, verify
 
 __version__ = "0.1.0"
@@ -30,7 +30,6 @@ _HOMES = {
     "Verification": "conjoin.verification",
     "join": "conjoin.crdt",
     "resolve": "conjoin.memory",
-    "strategies": "conjoin.strategies.base",
     "strategy": "conjoin.strategies.base",
     "verify": "conjoin.verification",
 }
@@ -48,7 +47,6 @@ __all__ = [
     "__version__",
     "join",
     "resolve",
-    "strategies",
     "strategy",
     "verify",
 ]
