@@ -70,7 +70,6 @@ class Replica:
         self._local = self._home / "local"
         config = _read_config(self._local / "config.json")
         self.space = Digest(config["space"])
-        self.name: str = config["name"]
         self._key_path = Path(config["key"]) if config["key"] else self._local / "key"
         self._store = ReplicaStore(self._home, self._local / "tmp", References(self._local / "inplace"))
         self._signing_key: SigningKey | None = None
@@ -128,7 +127,7 @@ class Replica:
             payload = genesis_payload(signing_key.public, body)
             genesis = parse(seal(payload, signing_key.public, signing_key.sign))
             store.put(genesis.name, genesis.envelope)
-            _write_config(home, genesis.id, name, key)
+            _write_config(home, genesis.id, key)
         return cls(target)
 
     @classmethod
@@ -197,7 +196,7 @@ class Replica:
             synchronise(
                 log, store, remote, push=False, persist_operation=lambda o: store.put(o.name, o.envelope), progress=progress
             )
-            _write_config(home, genesis.id, genesis.body["name"], key)
+            _write_config(home, genesis.id, key)
         return cls(target)
 
     def close(self) -> None:
@@ -216,6 +215,11 @@ class Replica:
     def genesis(self) -> Operation:
         """The operation that founded the space."""
         return self.log.get(self.space)
+
+    @property
+    def name(self) -> str:
+        """The space's name, for people."""
+        return str(self.genesis.body["name"])
 
     @property
     def base(self) -> Digest:
@@ -731,8 +735,8 @@ def _provide_key(home: Path, key: PathLike | None) -> SigningKey:
     return load_key(Path(key)) if key is not None else create_key(home / "local" / "key")
 
 
-def _write_config(home: Path, space: Digest, name: str, key: PathLike | None) -> None:
-    value = {"format": CONFIG_FORMAT, "key": str(Path(key).absolute()) if key else "", "name": name, "space": space}
+def _write_config(home: Path, space: Digest, key: PathLike | None) -> None:
+    value = {"format": CONFIG_FORMAT, "key": str(Path(key).absolute()) if key else "", "space": space}
     path = home / "local" / "config.json"
     with path.open("wb") as file:
         file.write(canonical.encode(value))
