@@ -1,0 +1,62 @@
+"""A small space on disk that each kill starts from."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from conjoin.replica import Replica
+from conjoin.store.instance import create_instance
+
+LARGE_ELEMENTS = (9 << 20) // 4 + 17  # three leaves, the last one short
+
+
+def write_model(folder: Path, seed: int) -> Path:
+    """A checkpoint with a tensor of several leaves, one shared by all models, a rank-0 one and an integer one."""
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    tensors = {
+        "large": random.normal(0, 0.02, LARGE_ELEMENTS).astype(np.float32),
+        "shared": np.arange(5000, dtype=np.float32),
+        "scale": np.float32(seed).reshape(()),
+        "steps": np.array([7], dtype=np.int64),
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text('{"model_type": "test"}')
+    return folder
+
+
+def fresh_copy(space: Path, to: Path) -> Path:
+    """Copy a folder of replicas and make each copy believe that it is an original."""
+    shutil.copytree(space, to)
+    for home in to.rglob(".conjoin"):
+        (home / "local" / "instance").unlink()
+        create_instance(home / "local" / "instance")
+    return to
+
+
+@pytest.fixture(scope="session")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two replicas; `a` has one contribution that `b` has not, `b` one that `a` has not; and a third model."""
+    top = tmp_path_factory.mktemp("space")
+    for name, seed in (("base", 1), ("one", 2), ("two", 3), ("three", 4)):
+        write_model(top / "models" / name, seed)
+    with Replica.init(top / "a", top / "models" / "base") as a, Replica.clone(top / "a", top / "b") as b:
+        a.add(top / "models" / "one")
+        b.add(top / "models" / "two")
+    (top / "meeting").mkdir()
+    return top
+
+
+@pytest.fixture
+def copies(space: Path, tmp_path: Path) -> Callable[[int], Path]:
+    """Makes a fresh copy of the space for each numbered kill, removing the one before."""
+
+    def make(number: int) -> Path:
+        shutil.rmtree(tmp_path / str(number - 1), ignore_errors=True)
+        return fresh_copy(space, tmp_path / str(number))
+
+    return make

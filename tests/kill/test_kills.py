@@ -1,0 +1,96 @@
+"""kill -9 at every write, fsync and rename of add, sync and resolve: nothing half-visible, nothing acknowledged lost."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conjoin.replica import Replica
+from conjoin.verification import verify
+from tests.kill.mortal import run_mortal
+
+Copies = Callable[[int], Path]
+
+
+def acknowledged(top: Path) -> dict[str, set[str]]:
+    """The operations each replica holds."""
+    return {name: {operation.id for operation in Replica.open(top / name).operations()} for name in ("a", "b")}
+
+
+def assert_sound(top: Path, before: dict[str, set[str]]) -> None:
+    """Both replicas open, pass fsck, and hold at least the operations they had acknowledged."""
+    for name in ("a", "b"):
+        with Replica.open(top / name) as replica:
+            assert replica.fsck().damage == ()
+            assert before[name] <= {operation.id for operation in replica.operations()}
+
+
+def kill_everywhere(copies: Copies, command: Callable[[Path], list[str]], check: Callable[[Path], None]) -> int:
+    """Kill `command` at every change it makes; after each kill check the space, run it again, and `check` the result."""
+    top = copies(0)
+    before = acknowledged(top)
+    status, points = run_mortal(command(top), die_at=None)
+    assert status == 0
+    check(top)
+    for point in range(1, points + 1):
+        top = copies(point)
+        status, _ = run_mortal(command(top), die_at=point)
+        if status is None:  # threads may make one change fewer than in the first run
+            assert_sound(top, before)
+            again, _ = run_mortal(command(top), die_at=None)
+            assert again == 0, f"after a kill at change {point} the command does not run again"
+        assert_sound(top, before)
+        check(top)
+    return points
+
+
+def test_add_killed_at_every_change_leaves_nothing_half_visible(copies: Copies, space: Path) -> None:
+    def check(top: Path) -> None:
+        with Replica.open(top / "a") as replica:
+            assert len(replica.visible) == 2
+            assert all(c.complete for c in replica.contributions() if c.visible)
+            assert not list((top / "a" / ".conjoin" / "local" / "tmp").iterdir())
+
+    points = kill_everywhere(copies, lambda top: ["-C", str(top / "a"), "add", str(top / "models" / "three")], check)
+    assert points > 15
+
+
+@pytest.mark.parametrize("source", ["b", "meeting"])
+def test_sync_killed_at_every_change_loses_nothing(copies: Copies, source: str) -> None:
+    def check(top: Path) -> None:
+        with Replica.open(top / "a") as replica:
+            expected = 2 if source == "b" else 1
+            assert len(replica.visible) == expected
+            assert all(c.complete for c in replica.contributions() if c.visible)
+
+    points = kill_everywhere(copies, lambda top: ["-C", str(top / "a"), "sync", str(top / source)], check)
+    assert points > 15
+
+
+@pytest.mark.parametrize("strategy", ["weight_average", "ties"])
+def test_resolve_killed_at_every_change_resumes_to_the_same_bytes(
+    copies: Copies, space: Path, tmp_path: Path, strategy: str
+) -> None:
+    with Replica.open(space / "a") as replica:
+        expected = replica.resolve(strategy, tmp_path / "expected").output
+
+    def check(top: Path) -> None:
+        with Replica.open(top / "a") as replica:
+            assert verify(top / "out", replica).output == expected
+        leftovers = [path.name for path in top.iterdir() if path.name not in ("a", "b", "models", "meeting", "out")]
+        assert leftovers == []
+
+    points = kill_everywhere(copies, lambda top: ["-C", str(top / "a"), "resolve", strategy, "-o", str(top / "out")], check)
+    assert points > 10
+
+
+def test_an_interrupted_resolve_shows_no_output(copies: Copies) -> None:
+    top = copies(0)
+    command = ["-C", str(top / "a"), "resolve", "weight_average", "-o", str(top / "out")]
+    _, points = run_mortal(command, die_at=None)
+    for point in range(1, points):
+        top = copies(point)
+        status, _ = run_mortal(command[:1] + [str(top / "a")] + command[2:-1] + [str(top / "out")], die_at=point)
+        if status is None and (top / "out").exists():
+            with Replica.open(top / "a") as replica:
+                verify(top / "out", replica)  # visible means whole
