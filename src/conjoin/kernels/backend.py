@@ -1,0 +1,87 @@
+"""Which arithmetic runs: the compiled one where it proves itself, else the reference; never a third answer.
+
+Each operation is tested against its committed golden vector the first time it is used in a process, so that a command
+pays only for what it uses. A compiled operation that fails sends the whole process to the reference, which is slow but
+never different; a reference operation that fails stops the work.
+"""
+
+import importlib
+from types import ModuleType
+from typing import Literal
+
+from conjoin.errors import SelfTestError
+from conjoin.kernels import reference
+from conjoin.kernels.selftest import passes
+
+Backend = Literal["compiled", "reference"]
+
+_state: dict[str, str | None] = {"forced": None, "note": None}
+_proven: set[tuple[str, str]] = set()
+
+
+def current() -> Backend:
+    """The arithmetic in use. Imports numba where it is installed."""
+    return "reference" if _module() is reference else "compiled"
+
+
+def use(backend: Backend | None) -> None:
+    """Insist on one arithmetic, for tests; None chooses again. What was proven is proven anew."""
+    _state["forced"], _state["note"] = backend, None
+    _proven.clear()
+
+
+def backend_note() -> str | None:
+    """Why the reference runs in place of the compiled arithmetic, in words for a user; None where it does not."""
+    return _state["note"]
+
+
+def operation(name: str) -> ModuleType:
+    """The module whose function `name` may be called, after its self-test.
+
+    Raises:
+        SelfTestError: the reference itself, or a backend that was insisted on, does not give the golden bytes.
+    """
+    module = _module()
+    label = module.__name__
+    if (label, name) in _proven:
+        return module
+    problem = _problem(module, name)
+    if problem and module is not reference and _state["forced"] is None:
+        _state["note"] = f"the compiled arithmetic {problem}; the slower reference is used"
+        return operation(name)
+    if problem:
+        raise SelfTestError(
+            f"the {'reference' if module is reference else 'compiled'} arithmetic {problem}",
+            hint="another library may have switched subnormal numbers off in this process; `python -m conjoin` starts a fresh one",
+        )
+    _proven.add((label, name))
+    return module
+
+
+def _module() -> ModuleType:
+    if _state["forced"] == "reference" or _state["note"]:
+        return reference
+    try:
+        return importlib.import_module("conjoin.kernels.compiled")
+    except ImportError as error:
+        if _state["forced"] == "compiled":
+            raise
+        _state["note"] = f"numba cannot be imported ({error}); the slower reference arithmetic is used"
+        return reference
+
+
+def _problem(module: ModuleType, name: str) -> str | None:
+    """What is wrong with an operation, or None."""
+    try:
+        right = passes(module, name)
+    except OSError:  # the directory for machine code is full or read-only
+        right = passes(_uncached(), name)
+    return None if right else f"does not reproduce the golden vector of `{name}` on this machine"
+
+
+def _uncached() -> ModuleType:
+    """The compiled arithmetic, compiled again without keeping machine code on disk."""
+    jit = importlib.import_module("conjoin.kernels.jit")
+    jit.CACHE["enabled"] = False
+    importlib.reload(importlib.import_module("conjoin.kernels.native"))
+    return importlib.reload(importlib.import_module("conjoin.kernels.compiled"))

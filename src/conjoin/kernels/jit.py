@@ -1,0 +1,83 @@
+"""How kernels are compiled: numba's options, where the machine code is kept, and the floating point state; no arithmetic."""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+CACHE = {"enabled": True}
+"""Whether machine code is kept on disk between processes. `backend` turns it off where the disk refuses."""
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile without the interpreter lock, fast-math or Python's division; keep the code on disk where that is possible."""
+    options: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+    if CACHE["enabled"]:
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:  # numba found no directory it may write to
+            CACHE["enabled"] = False
+    return njit(**options)(function)
+
+
+_X86 = binding.get_process_triple().startswith(("x86_64", "i686", "i386", "amd64"))
+_ARM = binding.get_process_triple().startswith(("aarch64", "arm64"))
+PLAIN_MXCSR = 0x1F80
+"""x86: round to nearest even, subnormals kept, exceptions masked."""
+
+
+@intrinsic
+def enter(typingctx: Any) -> Any:  # noqa: ARG001
+    """Set the thread to IEEE arithmetic (nearest even, subnormals kept) and return the state it had."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        i32, i64 = ir.IntType(32), ir.IntType(64)
+        if _X86:
+            slot = builder.alloca(i32)
+            store, load = _x86(builder, "stmxcsr"), _x86(builder, "ldmxcsr")
+            raw = builder.bitcast(slot, ir.IntType(8).as_pointer())
+            builder.call(store, [raw])
+            before = builder.load(slot)
+            builder.store(ir.Constant(i32, PLAIN_MXCSR), slot)
+            builder.call(load, [raw])
+            return builder.zext(before, i64)
+        if _ARM:
+            before = builder.call(_arm(builder, "get", i64, []), [])
+            builder.call(_arm(builder, "set", ir.VoidType(), [i64]), [ir.Constant(i64, 0)])
+            return before
+        return ir.Constant(i64, 0)
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def leave(typingctx: Any, before: Any) -> Any:  # noqa: ARG001
+    """Give the thread back the state that `enter` returned."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        i32, i64 = ir.IntType(32), ir.IntType(64)
+        if _X86:
+            slot = builder.alloca(i32)
+            builder.store(builder.trunc(args[0], i32), slot)
+            builder.call(_x86(builder, "ldmxcsr"), [builder.bitcast(slot, ir.IntType(8).as_pointer())])
+        elif _ARM:
+            builder.call(_arm(builder, "set", ir.VoidType(), [i64]), [args[0]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+def _x86(builder: Any, name: str) -> Any:
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
+    return _declared(builder, kind, f"llvm.x86.sse.{name}")
+
+
+def _arm(builder: Any, verb: str, result: Any, arguments: list[Any]) -> Any:
+    return _declared(builder, ir.FunctionType(result, arguments), f"llvm.aarch64.{verb}.fpcr")
+
+
+def _declared(builder: Any, kind: Any, name: str) -> Any:
+    known = builder.module.globals.get(name)
+    return known if known is not None else ir.Function(builder.module, kind, name)

@@ -1,0 +1,150 @@
+"""The self-test of a backend: each operation on fixed patterns against a committed digest; milliseconds, no files.
+
+The patterns are all kinds of finite numbers, subnormal ones and both zeros included, so that a thread which flushes
+subnormals, a compiler that contracts or reassociates, or a wrong conversion gives another digest.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from conjoin.kernels.draws import DrawKey
+from conjoin.kernels.formats import FORMATS, Raw
+from conjoin.kernels.golden import GOLDEN
+from conjoin.kernels.layout import NO_CUTOFF, Trim
+
+ELEMENTS = 333
+KEYS: list[DrawKey] = [(1, 2, 3, 4), (0xFFFFFFFF, 7, 0x80000000, 9), (5, 0, 0, 0xFFFFFFFF)]
+NUMERATORS = [3.0, 0.333333343267440796, 1.0]
+
+
+def patterns(form: str, salt: int, n: int = ELEMENTS) -> Raw:
+    """Finite patterns of a format, from integer arithmetic alone; every fourth one subnormal or zero."""
+    known = FORMATS[form]
+    index = np.arange(n, dtype=np.uint64) + np.uint64(salt * 1_000_003)
+    word = index * np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    raw = (word ^ (word >> np.uint64(31))).astype(known.raw)
+    exponent = known.raw.type(known.infinity)
+    raw[(raw & exponent) == exponent] &= ~known.raw.type(1 << known.fraction_bits)
+    raw[::4] &= ~exponent
+    raw[::29] &= known.raw.type(1 << (known.raw.itemsize * 8 - 1))
+    return raw
+
+
+def near(form: str, salt: int, n: int = ELEMENTS) -> Raw:
+    """Patterns that differ from `patterns(form, 0)` in their last two bits alone, as a fine-tune does from its base."""
+    return patterns(form, 0, n) ^ (patterns("F64", salt, n) & np.uint64(3)).astype(FORMATS[form].raw)
+
+
+def _inputs(form: str) -> tuple[list[Raw], Raw]:
+    return [patterns(form, 1), near(form, 2), near(form, 3)], patterns(form, 0)
+
+
+def _linear(module: ModuleType, form: str) -> Iterator[Any]:
+    sources, _ = _inputs(form)
+    for out_form in FORMATS:
+        yield module.linear(sources, NUMERATORS, 1.0, form, out_form)
+        yield module.linear(sources, [1.0, 1.0, 1.0], 3.0, form, out_form)
+
+
+def _count_nonfinite(module: ModuleType, form: str) -> Iterator[Any]:
+    raw = patterns(form, 1)
+    raw[7::50] |= raw.dtype.type(FORMATS[form].infinity)
+    yield np.int64(module.count_nonfinite(raw, form))
+
+
+def _high_histograms(module: ModuleType, form: str) -> Iterator[Any]:
+    yield module.high_histograms(*_inputs(form), form)
+
+
+def _low_histograms(module: ModuleType, form: str) -> Iterator[Any]:
+    yield module.low_histograms(*_inputs(form), form, [0x7000, 0, 1])
+
+
+def _tie_histograms(module: ModuleType, form: str) -> Iterator[Any]:
+    yield module.tie_histograms(*_inputs(form), form, [1, 0, 0], (1 << 18) - 100, None)
+    yield module.tie_histograms(*_inputs(form), form, [1, 0, 0], (1 << 18) - 100, [0, 0, 1])
+
+
+def _trims() -> list[Trim]:
+    return [Trim.nothing(3), Trim((0x3F000000, 0, 1), (NO_CUTOFF, 1100, 0))]
+
+
+def _elected_signs(module: ModuleType, form: str) -> Iterator[Any]:
+    for trim in _trims():
+        yield module.elected_signs(*_inputs(form), form, NUMERATORS, trim, 1000)
+
+
+def _ties(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    for trim in _trims():
+        for aggregate, zero_sign in (("mean", -1), ("sum", 1), ("max", 0)):
+            arguments = (NUMERATORS, 1.0, trim, 1000, aggregate, zero_sign, (3.0, 10.0))
+            yield module.ties(tensors, base, form, form, *arguments)
+
+
+def _delta_sum(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    for out_form in FORMATS:
+        yield module.delta_sum(tensors, base, form, out_form, NUMERATORS, 3.0, 0, [], 0)
+        yield module.delta_sum(tensors, base, form, out_form, NUMERATORS, 1.0, 0x9999999A, KEYS, 1 << 34)
+
+
+def _draws(module: ModuleType, form: str) -> Iterator[Any]:
+    yield module.draws(KEYS[1], (1 << 35) + FORMATS[form].code, 50)
+
+
+def _block_gram(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    yield module.block_gram(tensors, None, form)
+    yield module.block_gram(tensors, base, form)
+
+
+def _block_l1(module: ModuleType, form: str) -> Iterator[Any]:
+    yield module.block_l1(*_inputs(form), form, 0x9999999A, KEYS, 1 << 34)
+
+
+CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
+    "linear": _linear,
+    "count_nonfinite": _count_nonfinite,
+    "high_histograms": _high_histograms,
+    "low_histograms": _low_histograms,
+    "tie_histograms": _tie_histograms,
+    "elected_signs": _elected_signs,
+    "ties": _ties,
+    "delta_sum": _delta_sum,
+    "draws": _draws,
+    "block_gram": _block_gram,
+    "block_l1": _block_l1,
+}
+"""Every operation of a backend, with its case. An operation without a case does not exist."""
+
+
+def digest_of(module: ModuleType, operation: str) -> str:
+    """SHA-256 over the bytes of everything the operation's case returns, in every format."""
+    state = hashlib.sha256()
+    for form in FORMATS:
+        for value in CASES[operation](module, form):
+            state.update(_portable(np.asarray(value)))
+    return state.hexdigest()
+
+
+def _portable(array: np.ndarray[Any, Any]) -> bytes:
+    """The same bytes on every machine: one NaN, little-endian, and of counts only those that are not zero."""
+    if array.dtype == np.float64:
+        array = np.where(np.isnan(array), np.nan, array)
+    elif array.dtype == np.int64:
+        flat = array.reshape(-1)
+        at = np.flatnonzero(flat)
+        array = np.stack([at, flat[at]])
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
+def passes(module: ModuleType, operation: str) -> bool:
+    """Whether the backend reproduces the golden digest of the operation."""
+    return digest_of(module, operation) == GOLDEN[operation]

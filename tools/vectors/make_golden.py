@@ -1,0 +1,19 @@
+"""Write the golden digests of the kernels' self-test from the reference arithmetic. Run it only when bits change on purpose."""
+
+from pathlib import Path
+
+from conjoin.kernels import golden, reference, selftest
+
+TARGET = Path(golden.__file__)
+
+
+def main() -> None:
+    """Replace golden.py."""
+    lines = [f'"""{(golden.__doc__ or "").strip()}"""', "", "GOLDEN: dict[str, str] = {"]
+    lines += [f'    "{name}": "{selftest.digest_of(reference, name)}",' for name in selftest.CASES]
+    TARGET.write_text("\n".join([*lines, "}", ""]))
+    print(f"wrote {TARGET}")
+
+
+if __name__ == "__main__":
+    main()
