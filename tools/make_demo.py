@@ -112,6 +112,8 @@ def make(folder: Path) -> None:
     merged.load_state_dict(mean)
     print(f"mean   all digits {accuracy(merged, test_x, test_y):.3f}")
     save_file({"pixels": test_x, "labels": test_y}, folder / "test.safetensors")
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)
     digests = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.safetensors"))
     }

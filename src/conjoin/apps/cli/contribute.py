@@ -1,0 +1,161 @@
+"""The commands that change what is merged: add, retract, sync; each calls the Replica and reports what it said."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from conjoin.apps.cli.options import CONTRIBUTIONS, AsJson, Quiet, Shell, Where, assignments, epilog
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command(
+        rich_help_panel=CONTRIBUTIONS,
+        epilog=epilog(
+            "conjoin add my-finetune/ --title 'radiology v2' --license Apache-2.0",
+            "conjoin add model.safetensors --weight 0.5 --extra fisher=fisher.safetensors",
+        ),
+    )(add)
+    app.command(rich_help_panel=CONTRIBUTIONS, epilog=epilog("conjoin retract 7f3a91c2"))(retract)
+    app.command(
+        rich_help_panel=CONTRIBUTIONS,
+        epilog=epilog("conjoin sync ../site-b", "conjoin sync ../site-b ../site-c /mnt/shared/meeting"),
+    )(sync)
+
+
+def add(
+    ctx: typer.Context,
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(metavar="CHECKPOINT", help="A safetensors file or Hugging Face folder, tuned from the base."),
+    ],
+    weight: Annotated[
+        str, typer.Option("--weight", metavar="W", help="Its weight: a decimal number above zero.")
+    ] = "1",
+    title: Annotated[
+        str, typer.Option("--title", metavar="TEXT", help="A title for people; never changes the merge.")
+    ] = "",
+    licence: Annotated[
+        str, typer.Option("--license", metavar="SPDX", help="Its licence, for people; never changes the merge.")
+    ] = "",
+    extra: Annotated[
+        list[str] | None,
+        typer.Option("--extra", metavar="NAME=FILE", help="A side-car such as fisher=FILE; part of what is merged."),
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Reference the files where they are; they are verified at every read.")
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Accept tensors that only the base or only the checkpoint has.")
+    ] = False,
+    where: Where = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Offer a fine-tune of the base; print its digest.
+
+    The checkpoint is checked first: its format, its fit to the base, and that it holds no NaN or Inf. Tensors that are
+    in the replica already are kept once.
+    """
+    shell = Shell.of(ctx, where, as_json, quiet)
+    extras = {name: Path(path) for name, path in assignments(extra or (), "--extra", "NAME=FILE").items()}
+    with shell.replica() as replica, shell.bar() as bar:
+        added = replica.add(
+            checkpoint,
+            weight=weight,
+            title=title,
+            license=licence,
+            extras=extras,
+            in_place=in_place,
+            partial=partial,
+            progress=bar,
+        )
+
+    def human() -> list[Any]:
+        from conjoin.apps.cli.render import count, size
+
+        if added.already:
+            return [f"contribution {added.contribution} is here already, nothing was signed"]
+        what = f"{count(added.tensors, 'tensor')}, {size(added.size_bytes)}, {size(added.new_bytes)} of it new here"
+        return [f"added contribution {added.contribution}", f"{what}; next: `conjoin sync SOURCE`"]
+
+    shell.tell(added, brief=added.contribution, human=human)
+
+
+def retract(
+    ctx: typer.Context,
+    digest: Annotated[
+        str, typer.Argument(metavar="DIGEST", help="The contribution: 8 or more characters of its digest.")
+    ],
+    where: Where = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take a contribution back. What others add at the same time stays, and it can be added again."""
+    shell = Shell.of(ctx, where, as_json, quiet)
+    with shell.replica() as replica:
+        done = replica.retract(digest)
+
+    def human() -> list[Any]:
+        lines = [f"retracted contribution {done.contribution[:12]}"]
+        if done.visible:
+            lines.append("it stays visible through another author's add; its author or an admin can retract that one")
+        return lines
+
+    shell.tell(done, brief=done.contribution, human=human)
+
+
+def sync(
+    ctx: typer.Context,
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE…", help="Replica directories, or folders used as meeting places.")
+    ],
+    where: Where = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Pull from and push to each source.
+
+    Afterwards both sides hold the same operations. A folder that holds no replica serves as a meeting place: any copy of it, by any means, syncs too. Operations that
+    break the rules of the space are named and not taken; the rest is, and the exit status is then 5.
+    """
+    shell = Shell.of(ctx, where, as_json, quiet)
+    with shell.replica() as replica, shell.bar() as bar:
+        reports = [replica.sync(source, progress=bar) for source in sources]
+        root, visible = replica.root, len(replica.visible)
+
+    def human() -> list[Any]:
+        from conjoin.apps.cli.render import count, short
+        from conjoin.apps.cli.render import sync as lines
+
+        return [
+            *(line for report in reports for line in lines(report)),
+            f"root {short(root)} over {count(visible, 'visible contribution')}",
+        ]
+
+    shell.tell({"root": root, "visible": visible, "sources": reports}, human=human)
+    failures = [report.failure for report in reports if report.failure is not None]
+    refused = [(refusal, report.source) for report in reports for refusal in report.refused]
+    if not shell.as_json:
+        _complain([str(failure) for failure in failures])
+        _complain([f"error[{r.code}]: {r.what}\n  at: {r.name} in {source}" for r, source in refused])
+        if refused:
+            _complain(["hint: nothing of it was taken; ask whoever wrote it, or remove the object from the source"])
+    if failures:
+        return failures[0].exit_status
+    return status_of_refusals([refusal.code for refusal, _ in refused])
+
+
+def status_of_refusals(codes: list[str]) -> int:
+    """0 where nothing was refused; else the exit status of the first refusal's error class."""
+    return 0 if not codes else {"E2": 3, "E3": 4, "E4": 5}.get(codes[0][:2], 5)
+
+
+def _complain(lines: list[str]) -> None:
+    import sys
+
+    from conjoin.apps.cli.failure import printable
+
+    for line in lines:
+        sys.stderr.write(printable(line) + "\n")

@@ -1,0 +1,51 @@
+"""How a failed command ends: one error on stderr or as JSON, and its exit status; repairs nothing."""
+
+import errno
+import json
+import os
+import sys
+
+from conjoin.errors import ConjoinError, DeviceError, DiskFullError, MissingFileError, ReadOnlyError
+
+INTERRUPTED_STATUS = 130
+BROKEN_PIPE_STATUS = 141
+BUG_STATUS = 70
+
+
+def printable(text: str, *, keep: str = "\n") -> str:
+    """`text` with every control character made visible: names and titles come from others and reach a terminal."""
+    return "".join(c if c.isprintable() or c in keep else f"\\x{ord(c):02x}" for c in text)
+
+
+def from_os(cause: OSError) -> ConjoinError:
+    """The store error that says what the operating system refused."""
+    paths = [
+        os.fspath(path) for path in (cause.filename, cause.filename2) if isinstance(path, str | bytes | os.PathLike)
+    ]
+    where = (
+        ", ".join(path.decode("utf-8", "replace") if isinstance(path, bytes) else str(path) for path in paths) or None
+    )
+    what = (cause.strerror or str(cause)).lower()
+    if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(f"cannot write: {what}", where=where, hint="free some space and run the command again")
+    if cause.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ReadOnlyError(f"cannot use it: {what}", where=where, hint="check the owner and permissions of this path")
+    if cause.errno == errno.ENOENT:
+        return MissingFileError(f"it is not there: {what}", where=where, hint="check the spelling of the path")
+    return DeviceError(f"the operating system refused: {what}", where=where, hint="run `conjoin fsck` afterwards")
+
+
+def report(error: ConjoinError, *, as_json: bool) -> int:
+    """Print `error` and return the exit status."""
+    if as_json:
+        sys.stdout.write(json.dumps({"error": error.as_json()}, indent=2) + "\n")
+    else:
+        sys.stderr.write(printable(str(error)) + "\n")
+    return error.exit_status
+
+
+def close_pipe() -> int:
+    """The reader of our output is gone: leave without a word."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+    return BROKEN_PIPE_STATUS

@@ -1,0 +1,225 @@
+"""Text and tables for people, readable at 80 columns and without colour; reads no replica and decides nothing."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from conjoin.apps.cli.failure import printable
+
+if TYPE_CHECKING:
+    from conjoin.inventory import ContributionInfo, OperationInfo, Status
+    from conjoin.strategies.base import Parameter, Strategy
+    from conjoin.sync.report import SyncReport
+
+SHORT_CHARS = 12
+"""Characters of a digest that tables show; commands take any 8 or more."""
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def show(parts: Iterable[Any]) -> None:
+    """Print lines and tables to stdout. Text is taken literally, never as markup."""
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
+    for part in parts:
+        console.print(Text(printable(part)) if isinstance(part, str) else part)
+
+
+def warn(text: str) -> None:
+    """Print one warning to stderr."""
+    sys.stderr.write(f"warning: {printable(text)}\n")
+
+
+def short(digest: str | None) -> str:
+    """The first characters of a digest, as tables show them."""
+    return (digest or "-")[:SHORT_CHARS]
+
+
+def size(size_bytes: int | None) -> str:
+    """A size in powers of 1000, to three digits."""
+    if size_bytes is None:
+        return "?"
+    value, unit = float(size_bytes), 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 99.5 else f"{value:.3g} {_UNITS[unit]}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 tensor`, `2 tensors`, `1,234 tensors`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
+    """A table without frames; digests and numbers never wrap, other cells fold."""
+    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for name in columns:
+        fold = name in ("title", "what", "summary", "meaning", "tensor", "arrived", "default", "order of arrival")
+        made.add_column(name, justify="right" if name in right else "left", no_wrap=not fold, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(printable(cell)) for cell in row))
+    return made
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> Table:
+    """Names and values, one pair a line."""
+    made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column(no_wrap=True, style="bold")
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        made.add_row(Text(name), Text(printable(value)))
+    return made
+
+
+def contributions(infos: Sequence["ContributionInfo"]) -> Any:
+    """The table of contributions, or a line where there is none."""
+    if not infos:
+        return "no contributions yet: `conjoin add CHECKPOINT` offers one"
+    rows = [
+        (
+            short(info.digest),
+            ("visible" if info.visible else "retracted") + ("" if info.complete else ", incomplete"),
+            info.weight,
+            size(info.size_bytes),
+            ", ".join(author[:8] for author in info.authors),
+            info.title or "-",
+        )
+        for info in infos
+    ]
+    return table(("contribution", "state", "weight", "size", "by", "title"), rows, right=("weight", "size"))
+
+
+def status(state: "Status") -> Iterable[Any]:
+    """What `conjoin status` prints."""
+    visible = sum(1 for info in state.contributions if info.visible)
+    roles = sorted(state.members.values())
+    yield facts(
+        [
+            ("space", f"{short(state.space)}{f' “{state.name}”' if state.name else ''}"),
+            ("replica", state.path),
+            ("key", f"{short(state.key)} ({state.role or 'reader: not a member'})"),
+            ("base", short(state.base)),
+            ("root", f"{short(state.root)} over {count(visible, 'visible contribution')}"),
+            ("members", f"{len(roles)} ({count(roles.count('admin'), 'admin')})"),
+            ("operations", f"{state.operations}"),
+            ("stored", size(state.size_bytes)),
+        ]
+    )
+    yield ""
+    yield contributions(state.contributions)
+    if state.missing_objects:
+        yield f"{count(state.missing_objects, 'object')} missing: sync with a replica that has them before resolve"
+    if state.damaged:
+        yield f"{count(len(state.damaged), 'operation')} damaged: `conjoin fsck --repair-from SOURCE` mends them"
+    for author, seq, ids in state.forks:
+        yield f"key {short(author)} signed {len(ids)} different operations as number {seq}: {', '.join(map(short, ids))}"
+
+
+def log(operations: Sequence["OperationInfo"]) -> Iterable[Any]:
+    """What `conjoin log` prints: ancestors first."""
+    rows = [(short(o.id), o.author[:8], str(o.seq), o.type, o.summary) for o in operations]
+    yield table(("operation", "by", "seq", "type", "what"), rows, right=("seq",))
+
+
+def graph(operations: Sequence["OperationInfo"]) -> Iterable[Any]:
+    """What `conjoin log --graph` prints: one column per author, and what each operation had seen."""
+    authors = list(dict.fromkeys(o.author for o in operations))
+    for operation in operations:
+        lane = authors.index(operation.author)
+        lanes = " ".join("●" if i == lane else "│" for i in range(len(authors)))
+        after = [short(d)[:8] for d in dict.fromkeys((*filter(None, [operation.prev]), *operation.deps))]
+        yield f"{lanes}  {short(operation.id)}  {operation.summary}"
+        if after:
+            yield f"{' '.join('│' for _ in authors)}    after {', '.join(after)}"
+    yield ""
+    for lane, author in enumerate(authors):
+        yield f"{'  ' * lane}●  {short(author)}"
+
+
+def sync(report: "SyncReport") -> Iterable[Any]:
+    """What `conjoin sync` prints for one source."""
+    moved_in = (
+        f"{count(report.operations_in, 'operation')}, {count(report.objects_in, 'object')}, {size(report.bytes_in)}"
+    )
+    moved_out = (
+        f"{count(report.operations_out, 'operation')}, {count(report.objects_out, 'object')}, {size(report.bytes_out)}"
+    )
+    yield f"{report.source}: nothing new" if not _moved(report) else f"{report.source}: in {moved_in}; out {moved_out}"
+    if report.waiting:
+        yield f"  {count(report.waiting, 'operation')} waiting for ancestors that are not here yet"
+    if report.missing:
+        yield f"  incomplete here, syncing with another replica may help: {', '.join(map(short, report.missing))}"
+
+
+def _moved(report: "SyncReport") -> bool:
+    return any((report.operations_in, report.operations_out, report.objects_in, report.objects_out))
+
+
+def strategies(known: Iterable["Strategy"]) -> Iterable[Any]:
+    """What `conjoin strategies` prints."""
+    rows = [
+        (s.name, "yes" if s.needs_base else "no", "yes" if s.stochastic else "no", s.summary.rstrip(".")) for s in known
+    ]
+    yield table(("strategy", "needs base", "draws", "what"), rows)
+    yield ""
+    yield "`conjoin strategies NAME` shows one with its formula and parameters"
+
+
+def strategy(one: "Strategy") -> Iterable[Any]:
+    """What `conjoin strategies NAME` prints."""
+    yield one.name
+    yield ""
+    yield one.doc
+    yield ""
+    if one.parameters:
+        rows = [(p.name, domain(p), default(p)) for p in one.parameters]
+        yield table(("parameter", "values", "default"), rows)
+        yield ""
+    yield facts(
+        [
+            ("needs", "a base" if one.needs_base else "no base"),
+            ("draws", "yes, seeded by the root" if one.stochastic else "no"),
+            ("scope", one.scope.value),
+            ("version", str(one.version)),
+            ("source", one.source),
+        ]
+    )
+
+
+def domain(parameter: "Parameter") -> str:
+    """The values a parameter takes."""
+    if parameter.kind == "choice":
+        return ", ".join(parameter.choices)
+    if parameter.kind == "flag":
+        return "true, false"
+    limits = parameter.domain
+    bounds = [
+        text
+        for text, bound in (
+            (f"≥ {limits.minimum}", limits.minimum),
+            (f"> {limits.above}", limits.above),
+            (f"≤ {limits.maximum}", limits.maximum),
+            (f"< {limits.below}", limits.below),
+        )
+        if bound is not None
+    ]
+    kind = "number per contribution" if parameter.kind == "by-contribution" else "number"
+    return kind + (f" {' and '.join(bounds)}" if bounds else "")
+
+
+def default(parameter: "Parameter") -> str:
+    """The value a parameter has when it is not given."""
+    from fractions import Fraction
+
+    from conjoin.strategies.base import canonical_decimal
+
+    value = parameter.default
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return canonical_decimal(value) if isinstance(value, Fraction) else str(value)

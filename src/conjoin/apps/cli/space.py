@@ -1,0 +1,210 @@
+"""The commands that make and join spaces: init, clone, invite, whoami; each calls the Replica once."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from conjoin.apps.cli.options import SPACES, AsJson, Quiet, Shell, Where, epilog
+
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key", metavar="FILE", help="Sign with this private key (OpenSSH Ed25519 or ours) instead of a new one."
+    ),
+]
+
+
+class RetractPolicy(str, Enum):
+    """Who may retract a contribution, besides admins."""
+
+    author = "author"
+    member = "member"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command(
+        rich_help_panel=SPACES,
+        epilog=epilog(
+            "conjoin init site-a --base base/ --name radiology",
+            "conjoin init site-a --base model.safetensors --key ~/.ssh/id_ed25519",
+        ),
+    )(init)
+    app.command(
+        rich_help_panel=SPACES,
+        epilog=epilog(
+            "conjoin clone site-a site-b", "conjoin clone /mnt/shared/meeting site-c --key ~/.ssh/id_ed25519"
+        ),
+    )(clone)
+    app.command(
+        rich_help_panel=SPACES,
+        epilog=epilog(
+            "conjoin invite 3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29",
+            'conjoin invite "$(cat ~/.ssh/id_ed25519.pub)" --admin',
+        ),
+    )(invite)
+    app.command(rich_help_panel=SPACES, epilog=epilog("conjoin -C site-b whoami"))(whoami)
+
+
+def init(
+    ctx: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory of the new replica; made if it is not there.")
+    ],
+    base: Annotated[
+        Path,
+        typer.Option(
+            "--base", metavar="CHECKPOINT", help="The common ancestor: a safetensors file or Hugging Face folder."
+        ),
+    ],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="A name for the space, for people.")] = "",
+    open_: Annotated[
+        bool, typer.Option("--open", help="Admit every key. Without it only keys that an admin invites may add.")
+    ] = False,
+    retract: Annotated[
+        RetractPolicy, typer.Option("--retract", help="Who may retract a contribution, besides admins.")
+    ] = RetractPolicy.author,
+    key: KeyFile = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Reference the base's files where they are instead of copying them.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Found a new space on a base checkpoint.
+
+    Makes the first replica of the space in DIR. The base is fixed for the life of the space, and so is who may take part. The key made here is the first admin.
+    """
+    from conjoin.replica import Replica
+
+    shell = Shell.of(ctx, None, as_json, quiet)
+    with shell.bar() as bar:
+        replica = Replica.init(
+            folder, base, name=name, key=key, open=open_, retract=retract.value, in_place=in_place, progress=bar
+        )
+    value = {
+        "path": replica.path,
+        "space": replica.space,
+        "base": replica.base,
+        "key": replica.key,
+        "role": replica.role,
+    }
+
+    def human() -> list[Any]:
+        from conjoin.apps.cli.render import facts, short
+
+        return [
+            f"founded a{'n open' if open_ else ' closed'} space; its first replica is {folder}",
+            facts(
+                [
+                    ("space", short(replica.space)),
+                    ("base", short(replica.base)),
+                    ("key", f"{short(replica.key)} (admin)"),
+                ]
+            ),
+            f"next: `conjoin -C {folder} add CHECKPOINT`, or `conjoin clone {folder} DIR` for a second replica",
+        ]
+
+    shell.tell(value, brief=replica.space, human=human)
+
+
+def clone(
+    ctx: typer.Context,
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A replica directory, or a folder used as meeting place.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the new replica; must not hold one.")],
+    key: KeyFile = None,
+    space: Annotated[
+        str | None,
+        typer.Option("--space", metavar="DIGEST", help="The space to take, where the meeting place holds several."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make another replica of a space, with a key of its own.
+
+    From a replica directory whose key is an admin's the new key is let in at once. From a meeting place the new replica
+    only reads until an admin runs `conjoin invite KEY`.
+    """
+    from conjoin.replica import Replica
+
+    shell = Shell.of(ctx, None, as_json, quiet)
+    with shell.bar() as bar:
+        replica = Replica.clone(source, folder, key=key, space=space, progress=bar)
+    value = {
+        "path": replica.path,
+        "space": replica.space,
+        "base": replica.base,
+        "key": replica.key,
+        "role": replica.role,
+    }
+
+    def human() -> list[Any]:
+        from conjoin.apps.cli.render import facts, short
+
+        lines: list[Any] = [
+            f"cloned {source} to {folder}",
+            facts([("space", short(replica.space)), ("key", short(replica.key)), ("role", replica.role or "reader")]),
+        ]
+        if replica.role is None:
+            lines.append(f"next: to add, an admin runs `conjoin invite {replica.key}`; then sync on both sides")
+        else:
+            lines.append(f"next: `conjoin -C {folder} add CHECKPOINT`")
+        return lines
+
+    shell.tell(value, brief=replica.key, human=human)
+
+
+def invite(
+    ctx: typer.Context,
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="Public key: 64 hex characters or an OpenSSH `ssh-ed25519` line.")
+    ],
+    admin: Annotated[bool, typer.Option("--admin", help="Let it in as an admin, who may invite and retract.")] = False,
+    where: Where = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Let a key into the space. Only admins can; the invited replica learns of it when it syncs."""
+    shell = Shell.of(ctx, where, as_json, quiet)
+    role = "admin" if admin else "member"
+    with shell.replica() as replica:
+        operation = replica.invite(key, role=role)
+        summary = next(o.summary for o in replica.operations() if o.id == operation)
+    shell.tell(
+        {"operation": operation, "role": role},
+        brief=operation,
+        human=lambda: [f"operation {operation[:12]} {summary}", "next: sync, so that the others learn of it"],
+    )
+
+
+def whoami(ctx: typer.Context, where: Where = None, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Print this replica's public key and role.
+
+    The key is given in the three spellings that people use: hex, OpenSSH line, fingerprint.
+    """
+    from conjoin.wire.keys import fingerprint, openssh_line
+
+    shell = Shell.of(ctx, where, as_json, quiet)
+    with shell.replica() as replica:
+        key, role, space = replica.key, replica.role, replica.space
+    value = {"key": key, "openssh": openssh_line(key), "fingerprint": fingerprint(key), "role": role, "space": space}
+
+    def human() -> list[Any]:
+        from conjoin.apps.cli.render import facts, short
+
+        return [
+            facts(
+                [
+                    ("key", key),
+                    ("openssh", value["openssh"]),
+                    ("fingerprint", value["fingerprint"]),
+                    ("role", f"{role or 'reader: not a member'} in space {short(space)}"),
+                ]
+            )
+        ]
+
+    shell.tell(value, brief=key, human=human)
