@@ -276,6 +276,12 @@ class WaitingForAncestorsError(TrustError):
     retryable = True
 
 
+class WrongBaseError(TrustError):
+    """A contribution was tuned from another base than the one the space's genesis fixes."""
+
+    code = "E409"
+
+
 class RemoteError(ConjoinError):
     """The other side of a sync cannot be used."""
 

@@ -1,0 +1,133 @@
+"""Ancestry: the admitted operations as a graph, and questions about the past of one of them; decides nothing.
+
+Standing sets (who is let in by an operation and its ancestors) are interned and shared, so they cost little when
+members are few beside operations. An ancestor search stops at operations no higher than what it looks for.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from conjoin.log.genesis import Genesis
+from conjoin.log.operation import Member, Operation, Role
+from conjoin.wire.digest import Digest
+
+Standing = frozenset[tuple[str, Role]]
+"""Every (key, role) that `member` operations of a causal past have let in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An admitted operation, its height (longest way down to the genesis), and its standing, itself included."""
+
+    operation: Operation
+    height: int
+    standing: Standing
+
+
+class Ancestry:
+    """The graph of admitted operations. Grows only; parents come before children."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[Digest, Node] = {}
+        self._chains: dict[str, dict[int, list[Digest]]] = {}
+        self._forked: set[str] = set()
+        self._heads: set[Digest] = set()
+        self._standings: dict[Standing, Standing] = {}
+
+    @property
+    def nodes(self) -> Mapping[Digest, Node]:
+        """The admitted operations by id, parents before children."""
+        return self._nodes
+
+    @property
+    def heads(self) -> Iterable[Digest]:
+        """The operations that no other names, in no order."""
+        return self._heads
+
+    @property
+    def chains(self) -> Mapping[str, Mapping[int, Sequence[Digest]]]:
+        """For each author and seq the operations there: one, or several where the author forked its chain."""
+        return self._chains
+
+    def put(self, operation: Operation) -> None:
+        """Put in an admitted operation whose parents are in."""
+        parents = operation.parents
+        height = 1 + max((self._nodes[parent].height for parent in parents), default=-1)
+        standing = self.standing_of(parents)
+        if isinstance(operation.meaning, Member):
+            entry = (operation.meaning.key, operation.meaning.role)
+            standing = standing if entry in standing else self._intern(standing | {entry})
+        self._nodes[operation.id] = Node(operation, height, standing)
+        self._heads.difference_update(parents)
+        self._heads.add(operation.id)
+        place = self._chains.setdefault(operation.author, {}).setdefault(operation.seq, [])
+        place.append(operation.id)
+        if len(place) > 1:
+            self._forked.add(operation.author)
+
+    def standing_of(self, operations: Iterable[Digest]) -> Standing:
+        """The union of the standings of `operations`."""
+        union: Standing = frozenset()
+        for operation in operations:
+            standing = self._nodes[operation].standing
+            if standing is not union and not standing <= union:
+                union = standing if union <= standing else self._intern(union | standing)
+        return union
+
+    def _intern(self, standing: Standing) -> Standing:
+        return self._standings.setdefault(standing, standing)
+
+    def reaches(self, starts: Iterable[Digest], target: Digest) -> bool:
+        """Whether `target` is one of `starts` or an ancestor of one; all are admitted."""
+        wanted = self._nodes[target]
+        author, seq = wanted.operation.author, wanted.operation.seq
+        straight = author not in self._forked
+        pending, seen = deque(starts), set(starts)
+        while pending:
+            node = self._nodes[pending.popleft()]
+            operation = node.operation
+            if operation.id == target or (straight and operation.author == author and operation.seq >= seq):
+                return True
+            if node.height > wanted.height:
+                for parent in operation.parents:
+                    if parent not in seen:
+                        seen.add(parent)
+                        pending.append(parent)
+        return False
+
+
+class Past:
+    """The causal past of an operation with given parents, as admission asks for it."""
+
+    def __init__(self, ancestry: Ancestry, founder: str, genesis: Genesis, parents: Sequence[Digest]) -> None:
+        self._ancestry = ancestry
+        self._founder = founder
+        self._genesis = genesis
+        self._parents = parents
+        self._standing: Standing | None = None
+
+    @property
+    def founder(self) -> str:
+        """The author of the genesis."""
+        return self._founder
+
+    @property
+    def genesis(self) -> Genesis:
+        """The body of the genesis."""
+        return self._genesis
+
+    def find(self, operation: Digest) -> Operation | None:
+        """The ancestor with this id, or None if no ancestor has it."""
+        node = self._ancestry.nodes.get(operation)
+        if node is None:
+            return None
+        if operation in self._parents or self._ancestry.reaches(self._parents, operation):
+            return node.operation
+        return None
+
+    def let_in(self, key: str, role: Role) -> bool:
+        """Whether a `member` operation of version 1 among the ancestors lets `key` in as `role`."""
+        if self._standing is None:
+            self._standing = self._ancestry.standing_of(self._parents)
+        return (key, role) in self._standing
