@@ -92,7 +92,15 @@ def tie_histograms(
     counts = np.zeros((len(tensors), INDEX_BINS), np.int64)
     within = _ints([-1] * len(tensors) if bins is None else bins)
     native.tie_histograms(
-        _addresses(tensors), _address(base), len(base), _code(form), _ints(thresholds), start, INDEX_SHIFT, within, counts
+        _addresses(tensors),
+        _address(base),
+        len(base),
+        _code(form),
+        _ints(thresholds),
+        start,
+        INDEX_SHIFT,
+        within,
+        counts,
     )
     return counts
 
@@ -104,7 +112,15 @@ def elected_signs(
     counts = np.zeros(2, np.int64)
     thresholds, cutoffs = _ints(trim.thresholds), _ints(trim.cutoffs)
     native.elected_signs(
-        _addresses(tensors), _address(base), len(base), _code(form), _floats(numerators), thresholds, cutoffs, start, counts
+        _addresses(tensors),
+        _address(base),
+        len(base),
+        _code(form),
+        _floats(numerators),
+        thresholds,
+        cutoffs,
+        start,
+        counts,
     )
     return counts
 

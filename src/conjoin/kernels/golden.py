@@ -2,11 +2,11 @@
 
 GOLDEN: dict[str, str] = {
     "linear": "fc25b1e9b22361a41cd86cff0e0282024a4f0de45f89d38d85eb061db0c47d75",
-    "count_nonfinite": "97675557a1a5f06458f4506e2606113b8abef1d7fbf7561eb937f04baf53e991",
-    "high_histograms": "a6570e41c3a9fa08cff95a06489b76e3dbac0b5c128456398363257182314b81",
-    "low_histograms": "c0cb70dd266e51339735cd921e4200286c50d64e55942acec74310bb334b34e7",
-    "tie_histograms": "402c4219c600753846d2fea4fcb465e469a4add9a4eb72ead15611ba7b106055",
-    "elected_signs": "3741960a2f3ca66e883ddc455e57b3d659ae3ec34736e929feb8c3d234cf091b",
+    "count_nonfinite": "3d21adf05999b4e14d518c0f391fc98c2c41a7ccfabc7010441af1417367c4c1",
+    "high_histograms": "72266dfbc6cb6da5e8ba30e6dfadb5b14341605aeefa3bdfdcb0c08a91244c14",
+    "low_histograms": "0ad5ac2c52abd3488d4283f0858a81f325debcab1cf12adf99c63779ce92a9b8",
+    "tie_histograms": "d116b9ce9fe09b7f79f09928b1fdf17b585805cbbd7dc0d886e6eef9eb77ce39",
+    "elected_signs": "7b6ced4ed4b134a6dab51cd61868d2b40937ff912f80e4e7b6e23ed8a688e096",
     "ties": "097242b2824587abbac6610ee7a36e3d5ac75b13763043d0181e0f2d5c062d94",
     "delta_sum": "0861c0265ddae867b608c4422ec3af640ebb76e8d5d33449732693c137472f03",
     "draws": "3fa1629424e97e42591f871a831da5c2ba71a394cb4eae4ebdee57b134951f71",

@@ -107,13 +107,27 @@ def encode(values, count, form, address, start):
         short = carray(pointer(address, np.uint16), start + count)[start:]
         for j in range(count):
             short[j] = short_of(
-                values[j], U64(45), U64((1 << 44) - 1), U64(896 << 7), U64(0x7F80), U64(0x7FC0), 2.0**-81, U64(897 << 52)
+                values[j],
+                U64(45),
+                U64((1 << 44) - 1),
+                U64(896 << 7),
+                U64(0x7F80),
+                U64(0x7FC0),
+                2.0**-81,
+                U64(897 << 52),
             )
     elif form == 1:
         short = carray(pointer(address, np.uint16), start + count)[start:]
         for j in range(count):
             short[j] = short_of(
-                values[j], U64(42), U64((1 << 41) - 1), U64(1008 << 10), U64(0x7C00), U64(0x7E00), 2.0**28, U64(1009 << 52)
+                values[j],
+                U64(42),
+                U64((1 << 41) - 1),
+                U64(1008 << 10),
+                U64(0x7C00),
+                U64(0x7E00),
+                2.0**28,
+                U64(1009 << 52),
             )
     elif form == 2:
         single = carray(pointer(address, np.uint32), start + count)[start:]
@@ -288,7 +302,21 @@ def elect(mass, zero_sign, count):
 
 @jit.kernel
 def ties(
-    sources, base, n, form, out_form, numerators, denominator, thresholds, cutoffs, first, aggregate, zero_sign, a, b, out
+    sources,
+    base,
+    n,
+    form,
+    out_form,
+    numerators,
+    denominator,
+    thresholds,
+    cutoffs,
+    first,
+    aggregate,
+    zero_sign,
+    a,
+    b,
+    out,
 ):
     """θ₀ + (a·S)/(b·W) over the trimmed values that carry the elected sign. aggregate: 0 mean, 1 sum, 2 max."""
     control = jit.enter()

@@ -100,9 +100,7 @@ def tie_histograms(
     return module.tie_histograms(_all_plain(tensors, form), _plain(base, form), form, list(thresholds), start, bins)
 
 
-def elected_signs(
-    tensors: Sequence[Raw], base: Raw, form: str, terms: Coefficients, trim: Trim, start: int
-) -> Int64:
+def elected_signs(tensors: Sequence[Raw], base: Raw, form: str, terms: Coefficients, trim: Trim, start: int) -> Int64:
     """Count the elements in which the mass Σ nᵢ τ̂ᵢ is positive, and negative. (2,); counts of several slices add up."""
     module = operation("elected_signs")
     plain = _all_plain(tensors, form)
@@ -146,7 +144,17 @@ def ties(
     factor = (scale.numerators[0], scale.denominator)
     numerators = list(terms.numerators)
     return module.ties(
-        plain, _plain(base, form), form, out_form, numerators, terms.denominator, trim, start, aggregate, zero_sign, factor
+        plain,
+        _plain(base, form),
+        form,
+        out_form,
+        numerators,
+        terms.denominator,
+        trim,
+        start,
+        aggregate,
+        zero_sign,
+        factor,
     )
 
 
