@@ -1,0 +1,235 @@
+"""A store in a folder, the same for a replica's `.conjoin` and a meeting place; trusts no byte and follows no symlink.
+
+Every file is written under another name, made durable, renamed, and its folder made durable. What does not have an
+object's name is left alone.
+"""
+
+import errno
+import os
+import stat
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from conjoin.errors import DeviceError
+from conjoin.store.base import check_leaf, check_object, damaged, is_object, missing, size_limit
+from conjoin.store.files import (
+    Bytes,
+    NotRegularError,
+    make_directories,
+    open_regular,
+    read_at,
+    read_whole,
+    sync_directory,
+    translated,
+    translated_os_errors,
+    write_durably,
+)
+from conjoin.wire.digest import Digest
+from conjoin.wire.objects import leaf_name, parse_leaf
+
+__all__ = ["FolderStore", "translated_os_errors"]
+
+TOP = ("leaf", "manifest", "ops")
+"""The folders that hold objects."""
+_ABSENT = {errno.ENOENT, errno.ENOTDIR}
+
+
+class FolderStore:
+    """Objects as files below `root`; unfinished files stand in `temporary`, on the same file system.
+
+    Attributes:
+        root: the folder that holds ops/, manifest/ and leaf/.
+        bytes_written: size of all objects this instance has written.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], temporary: str | os.PathLike[str] | None = None) -> None:
+        """A store below `root`; nothing is made before the first `put`. `temporary` defaults to `root/.tmp`."""
+        self.root = Path(root)
+        self.bytes_written = 0
+        self._temporary = Path(temporary) if temporary is not None else self.root / ".tmp"
+        self._lock = threading.Lock()
+        self._made: set[Path] = set()
+        self._unsynced: set[Path] = set()
+        self._batches = 0
+
+    def has(self, name: str) -> bool:
+        """See `Store`."""
+        return is_object(name) and _is_regular(self.root / name)
+
+    def get(self, name: str) -> bytes:
+        """See `Store`."""
+        if not is_object(name):
+            raise missing(name)
+        with self._reading(name):
+            data = read_whole(self.root / name, size_limit(name))
+        if data is None:
+            raise damaged(name, f"the file is over the limit of {size_limit(name)} bytes for such an object")
+        check_object(name, data)
+        return data
+
+    def read_leaf(self, digest: Digest, into: memoryview, *, trusted: bool = False) -> int:
+        """See `Store`."""
+        name = leaf_name(digest)
+        with self._reading(name):
+            descriptor = open_regular(self.root / name)
+            try:
+                size = os.fstat(descriptor).st_size
+                if size > len(into):
+                    raise damaged(name, f"the leaf has {size} bytes and at most {len(into)} were expected")
+                done = read_at(descriptor, into[:size], 0)
+            finally:
+                os.close(descriptor)
+        if not trusted:
+            check_leaf(digest, into[:done])
+        return done
+
+    def put(self, name: str, data: Bytes) -> None:
+        """See `Store`."""
+        assert is_object(name), name
+        target = self.root / name
+        with translated_os_errors(target):
+            if not _is_regular(target):
+                self._write(name, target, data)
+            self._settle(name, target.parent)
+
+    def replace(self, name: str, data: Bytes) -> None:
+        """Put an object in place of a damaged one of the same name; the caller has checked `data`.
+
+        Raises: as `put`.
+        """
+        assert is_object(name), name
+        target = self.root / name
+        with translated_os_errors(target):
+            self._write(name, target, data)
+            self._settle(name, target.parent)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """See `Store`."""
+        for top in TOP:
+            if top.startswith(prefix) or prefix.startswith(f"{top}/"):
+                yield from self._walk(top, prefix)
+
+    def remove(self, name: str) -> None:
+        """See `Store`."""
+        assert is_object(name), name
+        target = self.root / name
+        with translated_os_errors(target):
+            try:
+                os.unlink(target)
+            except OSError as cause:
+                if cause.errno not in _ABSENT:
+                    raise
+            else:
+                sync_directory(target.parent)
+
+    @contextmanager
+    def batch(self) -> Generator[None]:
+        """A block in which the folders of new leaves are made durable together, at the latest when it ends."""
+        with self._lock:
+            self._batches += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._batches -= 1
+            with translated_os_errors(self.root):
+                self._flush()
+
+    def sweep(self, older_than_s: float = 0.0) -> int:
+        """Remove unfinished files that a killed process left; returns how many.
+
+        Args:
+            older_than_s: leave younger files alone. 0 is for a folder whose lock the caller holds; where others may be
+                writing, give more than the longest write takes.
+        """
+        removed = 0
+        newest = time.time() - older_than_s
+        with suppress(FileNotFoundError), os.scandir(self._temporary) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= newest:
+                        os.unlink(entry.path)
+                        removed += 1
+        return removed
+
+    def _write(self, name: str, target: Path, data: Bytes) -> None:
+        self._make(self._temporary)
+        self._make(target.parent)
+        if not parse_leaf(name):
+            self._flush()
+        try:
+            write_durably(self._temporary, target, data)
+        except FileNotFoundError:  # a folder was removed behind our back
+            self._made.clear()
+            self._make(self._temporary)
+            self._make(target.parent)
+            write_durably(self._temporary, target, data)
+        with self._lock:
+            self.bytes_written += len(data)
+
+    def _make(self, directory: Path) -> None:
+        if directory not in self._made:
+            make_directories(directory)
+            self._made.add(directory)
+
+    def _settle(self, name: str, directory: Path) -> None:
+        """Make the object's name durable now, or with the others of the batch."""
+        with self._lock:
+            self._unsynced.add(directory)
+            later = self._batches > 0 and parse_leaf(name) is not None
+        if not later:
+            self._flush()
+
+    def _flush(self) -> None:
+        with self._lock:
+            waiting, self._unsynced = self._unsynced, set()
+        for directory in sorted(waiting):
+            sync_directory(directory)
+
+    @contextmanager
+    def _reading(self, name: str) -> Generator[None]:
+        try:
+            yield
+        except NotRegularError as cause:
+            raise damaged(name, f"the object is {cause} and not a regular file") from cause
+        except OSError as cause:
+            if cause.errno in _ABSENT:
+                raise missing(name) from cause
+            raise DeviceError(
+                f"the object cannot be read: {os.strerror(cause.errno or 0).lower()}",
+                where=str(self.root / name),
+                hint="check the disk and the file's permissions, then run the command again",
+            ) from cause
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[str]:
+        """Objects below `folder`, ascending, looking only where `prefix` can match."""
+        try:
+            with os.scandir(self.root / folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as cause:
+            if cause.errno in _ABSENT:
+                return
+            raise DeviceError(
+                f"the folder cannot be read: {os.strerror(cause.errno or 0).lower()}",
+                where=str(self.root / folder),
+                hint="check the disk and the folder's permissions, then run the command again",
+            ) from cause
+        for entry in entries:
+            name = f"{folder}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                if name.startswith(prefix) or prefix.startswith(f"{name}/"):
+                    yield from self._walk(name, prefix)
+            elif name.startswith(prefix) and is_object(name) and entry.is_file(follow_symlinks=False):
+                yield name
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError as cause:
+        if cause.errno in _ABSENT:
+            return False
+        raise translated(cause, path) from cause

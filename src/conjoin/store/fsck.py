@@ -1,0 +1,161 @@
+"""Fsck: read every object again and name each one that is not what its name says; repairs nothing."""
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from conjoin.errors import ConjoinError, IntegrityError, StoreError, TrustError
+from conjoin.progress import SILENT, Progress
+from conjoin.store.base import SYNC_HINT, is_object
+from conjoin.store.files import aligned_buffer
+from conjoin.store.folder import TOP, FolderStore
+from conjoin.store.inplace import Location, References, ReplicaStore
+from conjoin.wire import canonical
+from conjoin.wire.digest import LEAF_BYTES, Digest
+from conjoin.wire.envelope import unseal, verify
+from conjoin.wire.manifest import Manifest
+from conjoin.wire.objects import leaf_name, parse_leaf, parse_manifest, parse_operation
+
+THREADS_MAX = 4
+_OTHERS = {"local", ".tmp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that is wrong: the object's name (or a file's path), what is wrong with it, and the next step."""
+
+    name: str
+    what: str
+    hint: str
+
+
+def fsck(store: FolderStore, progress: Progress = SILENT) -> tuple[int, int, tuple[Damage, ...]]:
+    """Read every object of a store again: leaves, manifests, operations with their signatures, files added in place.
+
+    Args:
+        store: a folder store or a replica's store.
+        progress: told about the bytes read.
+
+    Returns:
+        How many objects were read, their size in bytes, and what is wrong, ascending by name: damaged objects, leaves
+        that a manifest names and that are missing, files that are no objects.
+    """
+    return _Check(store, progress).run()
+
+
+class _Check:
+    """One run over a store; workers share it."""
+
+    def __init__(self, store: FolderStore, progress: Progress) -> None:
+        self._store = store
+        self._references: References | None = store.references if isinstance(store, ReplicaStore) else None
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._damage: dict[str, Damage] = {}
+        self._named: dict[Digest, str] = {}
+        self._objects = 0
+        self._size_bytes = 0
+
+    def run(self) -> tuple[int, int, tuple[Damage, ...]]:
+        """Check everything."""
+        files = list(self._files())
+        self._progress.start("checking", sum(size for _, size in files))
+        units: Iterator[str | tuple[Digest, Location]] = iter([*(name for name, _ in files), *self._elsewhere()])
+        workers = min(THREADS_MAX, os.cpu_count() or 1)
+        with ThreadPoolExecutor(workers, "fsck") as pool:
+            for worker in [pool.submit(self._work, units) for _ in range(workers)]:
+                worker.result()
+        for leaf, manifest in self._named.items():
+            name = leaf_name(leaf)
+            if name not in self._damage and not self._store.has(name):
+                self._add(Damage(name, f"it is missing, and {manifest} names it", SYNC_HINT))
+        return self._objects, self._size_bytes, tuple(self._damage[name] for name in sorted(self._damage))
+
+    def _files(self) -> Iterator[tuple[str, int]]:
+        """Every object file with its size; other files are noted as damage."""
+        for path, size in _walk(self._store.root):
+            name = path.relative_to(self._store.root).as_posix()
+            if is_object(name) and size is not None:
+                yield name, size
+            elif is_object(name):
+                self._add(Damage(name, "the object is not a regular file", SYNC_HINT))
+            else:
+                self._add(Damage(name, "it is not an object of conjoin", f"move it away: {path}"))
+
+    def _elsewhere(self) -> Iterator[tuple[Digest, Location]]:
+        """Every leaf that lies in a file outside; damaged notes are noted as damage."""
+        if self._references is None:
+            return
+        for path in self._references.damaged():
+            hint = "remove it and add the checkpoint again with --in-place"
+            self._add(Damage(path, "the note where leaves added in place are is damaged", hint))
+        for leaf in self._references.leaves():
+            for location in self._references.locations(leaf):
+                yield leaf, location
+
+    def _work(self, units: Iterator[str | tuple[Digest, Location]]) -> None:
+        buffer = aligned_buffer(LEAF_BYTES)
+        while True:
+            with self._lock:
+                unit = next(units, None)
+            if unit is None:
+                return
+            name = unit if isinstance(unit, str) else f"{leaf_name(unit[0])} in {unit[1].path}"
+            try:
+                size = self._read(unit, buffer) if isinstance(unit, str) else unit[1].read(unit[0], buffer)
+            except (IntegrityError, TrustError, StoreError) as error:
+                self._add(_damage(name, error))
+                continue
+            with self._lock:
+                self._objects += 1
+                self._size_bytes += size
+            self._progress.advance(size)
+
+    def _read(self, name: str, buffer: memoryview) -> int:
+        """Read one object file and check it wholly; returns its size."""
+        if leaf := parse_leaf(name):
+            return FolderStore.read_leaf(self._store, leaf, buffer)
+        data = self._store.get(name)
+        if manifest := parse_manifest(name):
+            leaves = Manifest.decode(data, manifest).leaf_lengths()
+            with self._lock:
+                self._named.update(dict.fromkeys(leaves, name))
+        elif operation := parse_operation(name):
+            payload, author, signature = unseal(data)
+            verify(payload, author, signature)
+            seq = canonical.decode(payload, "operation").get("seq")
+            if seq != operation.seq:
+                self._add(Damage(name, f"the operation's seq is {seq} and not the one in the name", SYNC_HINT))
+        return len(data)
+
+    def _add(self, damage: Damage) -> None:
+        with self._lock:
+            self._damage.setdefault(damage.name, damage)
+
+
+def _damage(name: str, error: ConjoinError) -> Damage:
+    return Damage(name, error.what, error.hint or SYNC_HINT)
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, int | None]]:
+    """Every file in a store's folders with its size, None for what is no regular file; unknown top entries as well."""
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            top = folder == root
+            if top and entry.name in _OTHERS:
+                continue
+            if entry.is_dir(follow_symlinks=False) and (not top or entry.name in TOP):
+                pending.append(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                yield Path(entry.path), entry.stat(follow_symlinks=False).st_size
+            else:
+                yield Path(entry.path), None
