@@ -1,0 +1,252 @@
+"""Drives a session against one store and one remote, several leaves in flight; decides nothing a session decides."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from threading import Event, Lock
+from typing import Any
+
+from conjoin.errors import ConjoinError, EmptySourceError, IntegrityError, RemoteError, SeveralSpacesError
+from conjoin.log import Log, Operation, parse, views
+from conjoin.progress import SILENT, Progress
+from conjoin.store.base import Store, batch
+from conjoin.sync.remotes.base import Remote
+from conjoin.sync.report import SyncReport
+from conjoin.sync.requests import (
+    NAMES_MAX,
+    OPERATION_BYTES_MAX,
+    Failures,
+    Fetch,
+    Held,
+    Keep,
+    ListNames,
+    Persist,
+    PullLeaves,
+    Push,
+    PushLeaves,
+    Read,
+    Request,
+    WantedLeaf,
+)
+from conjoin.sync.session import Outcome, session
+from conjoin.wire.digest import Digest
+from conjoin.wire.objects import parse_operation
+
+
+def synchronise(
+    log: Log,
+    store: Store,
+    remote: Remote,
+    *,
+    persist_operation: Callable[[Operation], None],
+    push: bool = True,
+    progress: Progress = SILENT,
+    threads: int = 4,
+    source: str = "",
+) -> SyncReport:
+    """Exchange operations and content with one remote; afterwards both hold what either could give.
+
+    Args:
+        log: the replica's log. It grows by each operation right after `persist_operation` returned for it.
+        store: the replica's content; written leaf → manifest before the operations that need them.
+        remote: the other side; nothing it says is believed unverified.
+        persist_operation: makes one admitted operation durable; called in causal order.
+        push: also send what the remote lacks.
+        progress: told the bytes of leaves as they move, from several threads.
+        threads: leaves in flight, each at most 4 MiB in memory.
+        source: how the report names the remote; its own name when empty.
+
+    Raises:
+        WrongSpaceError: the remote holds another space and not this one.
+        RemoteError: the remote cannot be listed.
+        StoreError: the replica's own directory cannot be used (full, read-only, …). What was kept stays and is valid.
+    """
+    outcome = Outcome()
+    with ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="conjoin-sync") as pool:
+        drive = _Drive(store, remote, persist_operation, progress, pool)
+        steps = session(log, outcome, push=push)
+        answer: Any = None
+        try:
+            while True:
+                answer = drive.answer(steps.send(answer))
+        except StopIteration:
+            pass
+        except BaseException:
+            drive.stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return SyncReport(
+        source=source or remote.where,
+        operations_in=outcome.operations_in,
+        operations_out=outcome.operations_out,
+        bytes_in=drive.bytes_in,
+        bytes_out=drive.bytes_out,
+        objects_in=drive.objects_in,
+        objects_out=drive.objects_out,
+        refused=tuple(outcome.refused),
+        waiting=outcome.waiting,
+        missing=outcome.missing,
+        root=views.root(log),
+        failure=outcome.failure,
+    )
+
+
+class _Drive:
+    """Carries out a session's requests and counts what moves."""
+
+    def __init__(
+        self,
+        store: Store,
+        remote: Remote,
+        persist_operation: Callable[[Operation], None],
+        progress: Progress,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._store = store
+        self._remote = remote
+        self._persist_operation = persist_operation
+        self._progress = progress
+        self._pool = pool
+        self._lock = Lock()
+        self.stop = Event()
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.objects_in = 0
+        self.objects_out = 0
+
+    def answer(self, request: Request) -> Any:
+        """The answer that `request`'s docstring promises."""
+        match request:
+            case ListNames(prefix):
+                return self._remote.names(prefix)
+            case Fetch(names, size_bytes_max):
+                return list(self._pool.map(partial(self._fetch, size_bytes_max=size_bytes_max), names))
+            case Held(names):
+                return frozenset(name for name in names if self._store.has(name))
+            case Read(name):
+                return self._read(name)
+            case PullLeaves(what, leaves):
+                with batch(self._store):
+                    return self._each(what, leaves, self._pull_leaf)
+            case Keep(name, data):
+                self._store.put(name, data)
+                self._count(objects_in=1)
+            case Persist(operation):
+                self._persist_operation(operation)
+                self._count(objects_in=1)
+            case PushLeaves(what, leaves):
+                return self._each(what, leaves, self._push_leaf)
+            case Push(name, data):
+                return self._push(name, data)
+        return None
+
+    def _count(self, *, bytes_in: int = 0, bytes_out: int = 0, objects_in: int = 0, objects_out: int = 0) -> None:
+        with self._lock:
+            self.bytes_in += bytes_in
+            self.bytes_out += bytes_out
+            self.objects_in += objects_in
+            self.objects_out += objects_out
+
+    def _fetch(self, name: str, size_bytes_max: int) -> bytes | ConjoinError:
+        try:
+            data = self._remote.get(name, size_bytes_max)
+        except (RemoteError, IntegrityError) as error:
+            return error
+        self._count(bytes_in=len(data))
+        return data
+
+    def _read(self, name: str) -> bytes | ConjoinError:
+        try:
+            return self._store.get(name)
+        except IntegrityError as error:
+            return error
+
+    def _push(self, name: str, data: bytes) -> RemoteError | None:
+        try:
+            if self._remote.has(name):
+                return None
+            self._remote.put(name, data)
+        except RemoteError as error:
+            return error
+        self._count(bytes_out=len(data), objects_out=1)
+        return None
+
+    def _pull_leaf(self, leaf: WantedLeaf) -> ConjoinError | None:
+        data = self._fetch(leaf.name, leaf.size_bytes)
+        if isinstance(data, ConjoinError):
+            return data
+        try:
+            leaf.check(data)
+        except IntegrityError as error:
+            return error
+        self._store.put(leaf.name, data)
+        self._count(objects_in=1)
+        return None
+
+    def _push_leaf(self, leaf: WantedLeaf) -> ConjoinError | None:
+        data = self._read(leaf.name)
+        return data if isinstance(data, ConjoinError) else self._push(leaf.name, data)
+
+    def _each(
+        self, what: str, leaves: Sequence[WantedLeaf], move: Callable[[WantedLeaf], ConjoinError | None]
+    ) -> Failures:
+        """Move leaves, several in flight; a failure of the store ends it, a failure of one leaf does not."""
+        self._progress.start(what, sum(leaf.size_bytes for leaf in leaves))
+        failures: dict[str, ConjoinError] = {}
+
+        def move_one(leaf: WantedLeaf) -> ConjoinError | None:
+            if self.stop.is_set():
+                return None
+            error = move(leaf)
+            self._progress.advance(leaf.size_bytes)
+            return error
+
+        moving = {self._pool.submit(move_one, leaf): leaf for leaf in leaves}
+        for future in as_completed(moving):
+            error = future.result()
+            if error is not None:
+                failures[moving[future].name] = error
+        return dict(sorted(failures.items()))
+
+
+def discover_spaces(remote: Remote) -> tuple[Operation, ...]:
+    """The genesis operations that a remote holds, in order of their digests; what is none or is damaged is passed over.
+
+    Raises:
+        RemoteError: the remote cannot be listed.
+    """
+    found: dict[Digest, Operation] = {}
+    for count, name in enumerate(remote.names("ops/")):
+        if count >= NAMES_MAX:
+            break
+        parts = parse_operation(name)
+        if parts is None or parts.seq != 0:
+            continue
+        try:
+            operation = parse(remote.get(name, OPERATION_BYTES_MAX))
+        except ConjoinError:
+            continue
+        if operation.type == "genesis" and operation.name == name:
+            found[operation.id] = operation
+    return tuple(found[space] for space in sorted(found))
+
+
+def choose_space(spaces: Iterable[Operation], wanted: str | None = None) -> Operation:
+    """The one genesis operation meant: the only one, or the one whose digest starts with `wanted`.
+
+    Raises:
+        EmptySourceError: there is none.
+        SeveralSpacesError: there are several and `wanted` names none or more than one of them.
+    """
+    every = list(spaces)
+    if not every:
+        raise EmptySourceError(
+            "the source holds no space", hint="sync a replica with it first: `conjoin sync SOURCE` in that replica"
+        )
+    chosen = [genesis for genesis in every if wanted is None or genesis.id.startswith(wanted)]
+    if len(chosen) == 1:
+        return chosen[0]
+    listed = ", ".join(f"{genesis.id[:12]} ({genesis.body['name'] or 'unnamed'})" for genesis in every)
+    if not chosen:
+        raise EmptySourceError(f"the source holds no space {wanted}", hint=f"it holds {listed}")
+    raise SeveralSpacesError(f"the source holds {len(chosen)} spaces that fit", hint=f"name one of {listed}")

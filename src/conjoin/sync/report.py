@@ -1,0 +1,39 @@
+"""What a sync tells its caller; a value that decides nothing."""
+
+from dataclasses import dataclass
+
+from conjoin.errors import ConjoinError
+from conjoin.wire.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One object that was not taken: its name, the code of the rule it broke, and what is wrong with it."""
+
+    name: str
+    code: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """One exchange with one remote.
+
+    `bytes_in` and `objects_in` count what was received and what of it was kept; `waiting` counts operations whose
+    ancestors are known nowhere here; `missing` names the content digests (canonical order) of visible contributions,
+    the base and its files that are not complete here; `failure` is why the remote could not be written, if it could
+    not: everything that was pulled before is kept.
+    """
+
+    source: str
+    operations_in: int
+    operations_out: int
+    bytes_in: int
+    bytes_out: int
+    objects_in: int
+    objects_out: int
+    refused: tuple[Refusal, ...]
+    waiting: int
+    missing: tuple[Digest, ...]
+    root: Digest
+    failure: ConjoinError | None = None

@@ -1,0 +1,313 @@
+"""The sync protocol without I/O: what to ask for next, and what to make of the answer; it opens and sends nothing.
+
+A session is a generator. It yields requests (`sync.requests`), whoever drives it carries them out against one store
+and one remote and sends the answer back in. Folder, bucket and simulator drive the same generator.
+
+What holds after every step, so that a kill at any moment leaves a valid replica and a valid remote:
+
+* An operation is kept or sent after the content that its visible contributions need, as far as that can be had.
+* Within content, leaves come before the manifest that lists them.
+* Nothing is kept that was not verified: operations by `log.parse` and `Log.offer`, manifests and leaves by digest,
+  leaves also by the length that the manifest states.
+* Nothing is sent that the log did not admit. What the log refuses is named in the outcome, never stored, never sent on.
+* Absence means nothing. A remote that lists fewer objects than yesterday deletes nothing here.
+* What is held is never asked for again, so an interrupted session resumes by running again.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from conjoin.errors import ConjoinError, DamagedObjectError, RemoteError, WrongSpaceError
+from conjoin.log import Log, Operation, parse, views
+from conjoin.sync.report import Refusal
+from conjoin.sync.requests import (
+    NAMES_MAX,
+    OPERATION_BYTES_MAX,
+    Failures,
+    Fetch,
+    Held,
+    Keep,
+    ListNames,
+    Persist,
+    PullLeaves,
+    Push,
+    PushLeaves,
+    Read,
+    Request,
+    WantedLeaf,
+)
+from conjoin.wire.digest import Digest
+from conjoin.wire.manifest import MANIFEST_BYTES_MAX, Manifest
+from conjoin.wire.objects import manifest_name, parse_leaf, parse_manifest, parse_operation
+
+REFUSALS_MAX = 10_000
+"""Refusals are counted beyond this number, not described."""
+BATCH = 1024
+"""Operations asked for at once."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a session found; filled while it runs, so that an interrupted one can be reported too."""
+
+    operations_in: int = 0
+    operations_out: int = 0
+    refused: list[Refusal] = field(default_factory=list[Refusal])
+    refused_more: int = 0
+    waiting: int = 0
+    missing: tuple[Digest, ...] = ()
+    failure: ConjoinError | None = None
+
+    def refuse(self, name: str, error: ConjoinError) -> None:
+        """Note that the object `name` was not taken because of `error`."""
+        if len(self.refused) < REFUSALS_MAX:
+            self.refused.append(Refusal(name, error.code, error.what))
+        else:
+            self.refused_more += 1
+
+
+@dataclass(slots=True)
+class _There:
+    """What the remote listed: operation and manifest names at once, leaves only when somebody needs to know."""
+
+    operations: frozenset[str]
+    manifests: frozenset[str]
+    leaves: frozenset[str] | None = None
+
+
+Steps = Generator[Request, Any, None]
+
+
+def session(log: Log, outcome: Outcome, *, push: bool = True) -> Steps:
+    """The requests of one sync of the replica whose log is `log`.
+
+    `log` grows only by the operations named in `Persist` requests, each after it was carried out, and by what waits
+    for ancestors; so a session that is given up leaves it equal to what is on disk.
+
+    Raises:
+        WrongSpaceError: the remote holds another space and not this one.
+    """
+    there = yield from _listing(outcome)
+    yield from _check_space(log, there)
+    ahead = yield from _pull_operations(log, there.operations, outcome)
+    needed = needed_content(ahead)
+    complete: dict[Digest, Manifest] = {}
+    for digest in needed:
+        manifest = yield from _pull_content(digest, there, outcome)
+        if manifest is not None:
+            complete[digest] = manifest
+    outcome.missing = tuple(sorted(set(needed) - set(complete)))
+    if ahead is not log:
+        for operation in ahead.operations():
+            if not log.has(operation.id):
+                yield Persist(operation)
+                log.offer(operation)
+                outcome.operations_in += 1
+        for operation in ahead.waiting():
+            log.offer(operation)
+    outcome.waiting = len(log.waiting())
+    if push:
+        yield from _push(log, complete, there, outcome)
+
+
+def needed_content(log: Log) -> list[Digest]:
+    """Content that resolving this log needs: the base, its files, then visible contributions in canonical order."""
+    if not log.has(log.space):
+        return []
+    needed = [log.genesis.base, log.genesis.files]
+    for view in views.contributions(log).values():
+        if view.visible:
+            extras = view.contribution.extras
+            needed += [view.contribution.weights, *(extras[name] for name in sorted(extras))]
+    return list(dict.fromkeys(needed))
+
+
+# ---------------------------------------------------------------------------------------------------- listing
+def _names(
+    prefix: str, parse_name: Callable[[str], object | None], outcome: Outcome
+) -> Generator[Request, Any, frozenset[str]]:
+    """The remote's well-formed names under `prefix`; foreign names are passed over, an endless listing is cut off."""
+    listing: Iterable[str] = yield ListNames(prefix)
+    found: set[str] = set()
+    for count, name in enumerate(listing):
+        if count >= NAMES_MAX:
+            outcome.refuse(prefix, RemoteError(f"listing goes on after {NAMES_MAX} names; the rest was not read"))
+            break
+        if parse_name(name) is not None:
+            found.add(name)
+    return frozenset(found)
+
+
+def _listing(outcome: Outcome) -> Generator[Request, Any, _There]:
+    operations = yield from _names("ops/", parse_operation, outcome)
+    manifests = yield from _names("manifest/", parse_manifest, outcome)
+    return _There(operations, manifests)
+
+
+def _leaves_there(there: _There, outcome: Outcome) -> Generator[Request, Any, frozenset[str]]:
+    if there.leaves is None:
+        there.leaves = yield from _names("leaf/", parse_leaf, outcome)
+    return there.leaves
+
+
+def _check_space(log: Log, there: _There) -> Steps:
+    """Refuse a remote that holds other spaces and not this one: pushing would mix them for good."""
+    if not there.operations or not log.has(log.space) or log.get(log.space).name in there.operations:
+        return
+    first = tuple(sorted(name for name in there.operations if _place(name)[0] == 0)[:NAMES_MAX])
+    for _, operation in (yield from _fetch_operations(first, Outcome())):
+        if operation.type == "genesis" and operation.id != log.space:
+            raise WrongSpaceError(
+                f"the source holds space {operation.id[:12]}, this replica belongs to {log.space[:12]}",
+                where=operation.name,
+                hint="sync with a replica or meeting place of the same space, or use an empty folder",
+            )
+
+
+# ---------------------------------------------------------------------------------------------------- operations
+def _place(name: str) -> tuple[int, str]:
+    """Where an operation comes in the order of fetching: low `seq` first, so that most ancestors arrive first."""
+    parts = parse_operation(name)
+    return (parts.seq, name) if parts else (0, name)
+
+
+def _fetch_operations(names: Sequence[str], outcome: Outcome) -> Generator[Request, Any, list[tuple[str, Operation]]]:
+    """One batch of operations that parse, are signed, and are what their names say; the others are refused."""
+    answers: list[bytes | ConjoinError] = yield Fetch(tuple(names), OPERATION_BYTES_MAX)
+    found: list[tuple[str, Operation]] = []
+    for name, answer in zip(names, answers, strict=True):
+        try:
+            operation = parse(_bytes_of(answer))
+            if operation.name != name:
+                raise DamagedObjectError(f"object holds operation {operation.name}", where=name)
+        except ConjoinError as error:
+            outcome.refuse(name, error)
+        else:
+            found.append((name, operation))
+    return found
+
+
+def _pull_operations(log: Log, names: frozenset[str], outcome: Outcome) -> Generator[Request, Any, Log]:
+    """The log that `log` would be with everything the remote has: a copy, or `log` itself if there is nothing new."""
+    lacking = sorted((name for name in names if not _known(log, name)), key=_place)
+    if not lacking:
+        return log
+    ahead = _copy(log)
+    while lacking:
+        dropped: list[str] = []
+        before = len(ahead)
+        for start in range(0, len(lacking), BATCH):
+            for name, operation in (yield from _fetch_operations(lacking[start : start + BATCH], outcome)):
+                if _offer(ahead, operation, outcome) == "dropped":
+                    dropped.append(name)
+        # What found the waiting room full is asked for again, for as long as that gets anywhere.
+        lacking = dropped if len(ahead) > before else []
+    return ahead
+
+
+def _offer(ahead: Log, operation: Operation, outcome: Outcome) -> str:
+    verdict = ahead.offer(operation)
+    if verdict.status == "refused" and verdict.error is not None:
+        outcome.refuse(operation.name, verdict.error)
+    for refusal in verdict.refused:
+        outcome.refuse(refusal.operation.name, refusal.error)
+    return verdict.status
+
+
+def _copy(log: Log) -> Log:
+    """A log with the same operations, admitted and waiting; signatures were verified when they were parsed."""
+    copy = Log(log.space)
+    for operation in (*log.operations(), *log.waiting()):
+        copy.offer(operation)
+    return copy
+
+
+def _known(log: Log, name: str) -> bool:
+    parts = parse_operation(name)
+    return parts is not None and log.has(parts.id)
+
+
+def _bytes_of(answer: bytes | ConjoinError) -> bytes:
+    if isinstance(answer, ConjoinError):
+        raise answer
+    return answer
+
+
+# ---------------------------------------------------------------------------------------------------- content
+def _wanted(manifest: Manifest) -> list[WantedLeaf]:
+    return [WantedLeaf(digest, size) for digest, size in manifest.leaf_lengths().items()]
+
+
+def _pull_content(digest: Digest, there: _There, outcome: Outcome) -> Generator[Request, Any, Manifest | None]:
+    """Complete one manifest and its leaves here; None if something of it cannot be had now."""
+    name = manifest_name(digest)
+    held = name in (yield Held((name,)))
+    if not held and name not in there.manifests:
+        return None
+    source: Request = Read(name) if held else Fetch((name,), MANIFEST_BYTES_MAX)
+    answer = yield source
+    try:
+        data = _bytes_of(answer if held else answer[0])
+        manifest = Manifest.decode(data, digest)
+    except ConjoinError as error:
+        outcome.refuse(name, error)
+        return None
+    if not (yield from _pull_leaves(digest, manifest, there, outcome)):
+        return None
+    if not held:
+        yield Keep(name, data)
+    return manifest
+
+
+def _pull_leaves(digest: Digest, manifest: Manifest, there: _There, outcome: Outcome) -> Generator[Request, Any, bool]:
+    """Pull the leaves of `manifest` that are not held; whether all are held afterwards."""
+    leaves = _wanted(manifest)
+    held: frozenset[str] = yield Held(tuple(leaf.name for leaf in leaves))
+    lacking = [leaf for leaf in leaves if leaf.name not in held]
+    if not lacking:
+        return True
+    listed = yield from _leaves_there(there, outcome)
+    offered = tuple(leaf for leaf in lacking if leaf.name in listed)
+    if not offered:
+        return False
+    failures: Failures = yield PullLeaves(f"pulling {digest[:8]}", offered)
+    for name, error in failures.items():
+        outcome.refuse(name, error)
+    return len(offered) == len(lacking) and not failures
+
+
+# ---------------------------------------------------------------------------------------------------- pushing
+def _push(log: Log, complete: Mapping[Digest, Manifest], there: _There, outcome: Outcome) -> Steps:
+    """Send what the remote lacks: complete content, then operations in causal order; stop when it cannot be written."""
+    for digest, manifest in complete.items():
+        yield from _push_content(digest, manifest, there, outcome)
+        if outcome.failure is not None:
+            return
+    for operation in log.operations():
+        if operation.name not in there.operations:
+            outcome.failure = yield Push(operation.name, operation.envelope)
+            if outcome.failure is not None:
+                return
+            outcome.operations_out += 1
+
+
+def _push_content(digest: Digest, manifest: Manifest, there: _There, outcome: Outcome) -> Steps:
+    listed = yield from _leaves_there(there, outcome)
+    lacking = tuple(leaf for leaf in _wanted(manifest) if leaf.name not in listed)
+    if lacking:
+        failures: Failures = yield PushLeaves(f"pushing {digest[:8]}", lacking)
+        for name, error in failures.items():
+            if isinstance(error, RemoteError):
+                outcome.failure = error
+            else:
+                outcome.refuse(name, error)
+        if failures:
+            return
+    name = manifest_name(digest)
+    if name not in there.manifests:
+        answer = yield Read(name)
+        if isinstance(answer, ConjoinError):
+            outcome.refuse(name, answer)
+            return
+        outcome.failure = yield Push(name, answer)
