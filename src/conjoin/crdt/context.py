@@ -92,6 +92,8 @@ class CausalContext:
             return False
         replica, counter = dot
         ranges = self.ranges.get(replica, ())
+        if ranges and counter < ranges[0][1]:
+            return counter >= ranges[0][0]
         place = bisect_right(ranges, counter, key=lambda pair: pair[0])
         return place > 0 and counter < ranges[place - 1][1]
 

@@ -1,13 +1,13 @@
 """Ancestry: the admitted operations as a graph, and questions about the past of one of them; decides nothing.
 
 Standing sets (who is let in by an operation and its ancestors) are interned and shared, so they cost little when
-members are few beside operations. An ancestor search stops at operations no higher than what it looks for.
+members are few beside operations. Every operation has a clock, so that ancestry is one look-up and not a search.
 """
 
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from conjoin.log.clock import Clock
 from conjoin.log.genesis import Genesis
 from conjoin.log.operation import Member, Operation, Role
 from conjoin.wire.digest import Digest
@@ -18,11 +18,21 @@ Standing = frozenset[tuple[str, Role]]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An admitted operation, its height (longest way down to the genesis), and its standing, itself included."""
+    """An admitted operation and its place in the graph.
+
+    Attributes:
+        operation: the operation.
+        height: longest way down to the genesis, which has 0.
+        standing: who its causal past, itself included, has let in.
+        branch: number of the branch it lies on.
+        clock: how far its causal past, itself included, reaches along every branch.
+    """
 
     operation: Operation
     height: int
     standing: Standing
+    branch: int
+    clock: Clock
 
 
 class Ancestry:
@@ -31,7 +41,7 @@ class Ancestry:
     def __init__(self) -> None:
         self._nodes: dict[Digest, Node] = {}
         self._chains: dict[str, dict[int, list[Digest]]] = {}
-        self._forked: set[str] = set()
+        self._tips: list[Digest] = []
         self._heads: set[Digest] = set()
         self._standings: dict[Standing, Standing] = {}
 
@@ -58,13 +68,24 @@ class Ancestry:
         if isinstance(operation.meaning, Member):
             entry = (operation.meaning.key, operation.meaning.role)
             standing = standing if entry in standing else self._intern(standing | {entry})
-        self._nodes[operation.id] = Node(operation, height, standing)
+        branch, clock = self._branch_of(operation), Clock()
+        for parent in parents:
+            clock |= self._nodes[parent].clock
+        clock = clock.advanced(branch, operation.seq + 1)
+        self._nodes[operation.id] = Node(operation, height, standing, branch, clock)
         self._heads.difference_update(parents)
         self._heads.add(operation.id)
-        place = self._chains.setdefault(operation.author, {}).setdefault(operation.seq, [])
-        place.append(operation.id)
-        if len(place) > 1:
-            self._forked.add(operation.author)
+        self._chains.setdefault(operation.author, {}).setdefault(operation.seq, []).append(operation.id)
+
+    def _branch_of(self, operation: Operation) -> int:
+        """The branch that ends in `prev`, now one longer; a new one for a first operation or a fork."""
+        if operation.prev is not None:
+            branch = self._nodes[operation.prev].branch
+            if self._tips[branch] == operation.prev:
+                self._tips[branch] = operation.id
+                return branch
+        self._tips.append(operation.id)
+        return len(self._tips) - 1
 
     def standing_of(self, operations: Iterable[Digest]) -> Standing:
         """The union of the standings of `operations`."""
@@ -81,20 +102,8 @@ class Ancestry:
     def reaches(self, starts: Iterable[Digest], target: Digest) -> bool:
         """Whether `target` is one of `starts` or an ancestor of one; all are admitted."""
         wanted = self._nodes[target]
-        author, seq = wanted.operation.author, wanted.operation.seq
-        straight = author not in self._forked
-        pending, seen = deque(starts), set(starts)
-        while pending:
-            node = self._nodes[pending.popleft()]
-            operation = node.operation
-            if operation.id == target or (straight and operation.author == author and operation.seq >= seq):
-                return True
-            if node.height > wanted.height:
-                for parent in operation.parents:
-                    if parent not in seen:
-                        seen.add(parent)
-                        pending.append(parent)
-        return False
+        branch, seq = wanted.branch, wanted.operation.seq
+        return any(self._nodes[start].clock.count(branch) > seq for start in starts)
 
 
 class Past:
@@ -122,9 +131,7 @@ class Past:
         node = self._ancestry.nodes.get(operation)
         if node is None:
             return None
-        if operation in self._parents or self._ancestry.reaches(self._parents, operation):
-            return node.operation
-        return None
+        return node.operation if self._ancestry.reaches(self._parents, operation) else None
 
     def let_in(self, key: str, role: Role) -> bool:
         """Whether a `member` operation of version 1 among the ancestors lets `key` in as `role`."""
