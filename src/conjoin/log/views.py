@@ -17,11 +17,16 @@ from conjoin.wire.digest import Digest
 
 @dataclass(frozen=True, slots=True)
 class ContributionView:
-    """A contribution, every `add` operation of it in causal order, and whether it is visible."""
+    """A contribution, every `add` operation of it in causal order, and those of them that nobody retracted."""
 
     contribution: Contribution
     adds: tuple[Operation, ...]
-    visible: bool
+    live: tuple[Operation, ...]
+
+    @property
+    def visible(self) -> bool:
+        """Whether an add of it is live."""
+        return bool(self.live)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +78,17 @@ def root(log: Log) -> Digest:
 
 def contributions(log: Log) -> dict[Digest, ContributionView]:
     """Every contribution ever added, in canonical order, visible or not."""
-    alive = set(visible(log))
+    retracted = {dot for dots in merge_state(log).tombstones.values() for dot in dots}
     found: dict[Digest, tuple[Contribution, list[Operation]]] = {}
     for operation in log.operations():
         if isinstance(operation.meaning, Add):
             contribution = operation.meaning.contribution
             found.setdefault(contribution.digest, (contribution, []))[1].append(operation)
     return {
-        digest: ContributionView(found[digest][0], tuple(found[digest][1]), digest in alive) for digest in sorted(found)
+        digest: ContributionView(
+            contribution, tuple(adds), tuple(add for add in adds if dot_of(log, add) not in retracted)
+        )
+        for digest, (contribution, adds) in sorted(found.items())
     }
 
 
