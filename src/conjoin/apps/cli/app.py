@@ -15,18 +15,18 @@ from conjoin.apps.cli.failure import BUG_STATUS, INTERRUPTED_STATUS, close_pipe,
 from conjoin.apps.cli.options import AsJson, Quiet, Shell, Where, epilog
 from conjoin.errors import ConjoinError, UsageError
 
-_ClickException = typer.BadParameter.__mro__[2]
+_ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # type: ignore[assignment]
 """The parent of everything the parser raises; typer carries its own copy of it from some version on."""
 
 
 class GroupedHelp(TyperGroup):
     """The command list of `conjoin --help`, in groups and in the order of use."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """The commands in the order they were declared."""
         return list(self.commands)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """Write one section per group."""
         groups: dict[str, list[tuple[str, str]]] = {}
         width = formatter.width - 6 - max(len(name) for name in self.commands)
@@ -51,7 +51,7 @@ for module in (demonstrate, space, contribute, layer2, inspection):
     module.register(app)
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001
+def _print_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 

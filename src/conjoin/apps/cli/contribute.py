@@ -1,11 +1,17 @@
 """The commands that change what is merged: add, retract, sync; each calls the Replica and reports what it said."""
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from conjoin.apps.cli.failure import error_class, printable
 from conjoin.apps.cli.options import CONTRIBUTIONS, AsJson, Quiet, Shell, Where, assignments, epilog
+from conjoin.errors import ConjoinError
+
+if TYPE_CHECKING:
+    from conjoin.sync.report import Refusal, SyncReport
 
 
 def register(app: typer.Typer) -> None:
@@ -117,12 +123,21 @@ def sync(
 ) -> int:
     """Pull from and push to each source.
 
-    Afterwards both sides hold the same operations. A folder that holds no replica serves as a meeting place: any copy of it, by any means, syncs too. Operations that
-    break the rules of the space are named and not taken; the rest is, and the exit status is then 5.
+    Afterwards both sides hold the same operations. A folder that holds no replica serves as a meeting place: any copy
+    of it, by any means, syncs too. Operations that break the rules of the space are named and not taken; the rest is,
+    and the exit status is then 5.
     """
     shell = Shell.of(ctx, where, as_json, quiet)
+    reports: list[SyncReport] = []
+    failed: list[tuple[Path, ConjoinError]] = []
     with shell.replica() as replica, shell.bar() as bar:
-        reports = [replica.sync(source, progress=bar) for source in sources]
+        for source in sources:
+            try:
+                reports.append(replica.sync(source, progress=bar))
+            except ConjoinError as error:
+                if len(sources) == 1:
+                    raise
+                failed.append((source, error))
         root, visible = replica.root, len(replica.visible)
 
     def human() -> list[Any]:
@@ -134,28 +149,20 @@ def sync(
             f"root {short(root)} over {count(visible, 'visible contribution')}",
         ]
 
-    shell.tell({"root": root, "visible": visible, "sources": reports}, human=human)
-    failures = [report.failure for report in reports if report.failure is not None]
-    refused = [(refusal, report.source) for report in reports for refusal in report.refused]
+    failures = [{"source": source, "error": error} for source, error in failed]
+    shell.tell({"root": root, "visible": visible, "sources": reports, "failed": failures}, human=human)
+    errors = [error for _, error in failed] + [report.failure for report in reports if report.failure is not None]
+    errors += [_refused(refusal, report.source) for report in reports for refusal in report.refused]
     if not shell.as_json:
-        _complain([str(failure) for failure in failures])
-        _complain([f"error[{r.code}]: {r.what}\n  at: {r.name} in {source}" for r, source in refused])
-        if refused:
-            _complain(["hint: nothing of it was taken; ask whoever wrote it, or remove the object from the source"])
-    if failures:
-        return failures[0].exit_status
-    return status_of_refusals([refusal.code for refusal, _ in refused])
+        for error in errors:
+            sys.stderr.write(printable(str(error)) + "\n")
+    return errors[0].exit_status if errors else 0
 
 
-def status_of_refusals(codes: list[str]) -> int:
-    """0 where nothing was refused; else the exit status of the first refusal's error class."""
-    return 0 if not codes else {"E2": 3, "E3": 4, "E4": 5}.get(codes[0][:2], 5)
-
-
-def _complain(lines: list[str]) -> None:
-    import sys
-
-    from conjoin.apps.cli.failure import printable
-
-    for line in lines:
-        sys.stderr.write(printable(line) + "\n")
+def _refused(refusal: "Refusal", source: str) -> ConjoinError:
+    """The error that an object was refused for."""
+    return error_class(refusal.code)(
+        refusal.what,
+        where=f"{refusal.name} in {source}",
+        hint="it was not taken; ask whoever wrote it, or remove the object from the source",
+    )

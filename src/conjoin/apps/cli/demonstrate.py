@@ -1,11 +1,13 @@
 """The command `conjoin demo`; the story itself is told in conjoin.apps.demo."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from conjoin.apps.cli.options import SPACES, AsJson, Quiet, Shell, epilog
+from conjoin.errors import RecomputedDiffersError
 
 
 def register(app: typer.Typer) -> None:
@@ -20,12 +22,21 @@ def demo(
     ),
     as_json: AsJson = False,
     quiet: Quiet = False,
-) -> None:
+) -> int:
     """See it work: three replicas, shuffled delivery, one model.
 
     Three sites tune a small classifier of handwritten digits, each on its own digits, and sync in different orders. All
     three then make the same merged checkpoint, byte for byte. Takes seconds and no network; leaves what it made in DIR.
     """
-    from conjoin.apps.demo import tell
+    from conjoin.apps.demo import run
 
-    tell(folder, Shell.of(ctx, None, as_json, quiet))
+    shell = Shell.of(ctx, None, as_json, quiet)
+    story = run(folder)
+
+    def human() -> Iterable[Any]:
+        from conjoin.apps.demo.telling import lines
+
+        return lines(story)
+
+    shell.tell(story, brief=story.replicas[0].output, human=human)
+    return 0 if story.identical else RecomputedDiffersError.exit_status

@@ -17,6 +17,19 @@ def printable(text: str, *, keep: str = "\n") -> str:
     return "".join(c if c.isprintable() or c in keep else f"\\x{ord(c):02x}" for c in text)
 
 
+def error_classes() -> list[type[ConjoinError]]:
+    """Every error class, families first, by code."""
+    found: list[type[ConjoinError]] = [ConjoinError]
+    for parent in found:
+        found.extend(parent.__subclasses__())
+    return sorted(found, key=lambda kind: kind.code)
+
+
+def error_class(code: str) -> type[ConjoinError]:
+    """The class of errors with that code; the parent of all where it is not known."""
+    return next((kind for kind in error_classes() if kind.code == code), ConjoinError)
+
+
 def from_os(cause: OSError) -> ConjoinError:
     """The store error that says what the operating system refused."""
     paths = [

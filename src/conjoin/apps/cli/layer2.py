@@ -1,6 +1,6 @@
 """The commands that merge and check: resolve, verify, strategies; each calls the public API once."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from conjoin.replica import Replica
 
 
-class OutDtype(str, Enum):
+class OutDtype(StrEnum):
     """The dtype of float tensors in the output."""
 
     base = "base"
@@ -34,14 +34,14 @@ class OutDtype(str, Enum):
     f64 = "F64"
 
 
-class Singleton(str, Enum):
+class Singleton(StrEnum):
     """What to do with one visible contribution."""
 
     apply = "apply"
     identity = "identity"
 
 
-class Missing(str, Enum):
+class Missing(StrEnum):
     """What to do about a tensor of the base that a contribution lacks."""
 
     error = "error"
@@ -49,7 +49,7 @@ class Missing(str, Enum):
     base = "base"
 
 
-class ExtraTensors(str, Enum):
+class ExtraTensors(StrEnum):
     """What to do about a tensor that the base lacks."""
 
     error = "error"
@@ -57,7 +57,7 @@ class ExtraTensors(str, Enum):
     keep = "keep"
 
 
-class Integers(str, Enum):
+class Integers(StrEnum):
     """Whose value an integer or bool tensor takes where contributions differ."""
 
     base = "base"
@@ -228,8 +228,9 @@ def verify(
 ) -> None:
     """Check a merged checkpoint: bytes, receipt and log.
 
-    The bytes must be those of the receipt, and the receipt must follow from the log. The exit status is 0 when they do and 1 when something differs. A checkpoint of an earlier visible set is
-    still valid; it is then said not to be current.
+    The bytes must be those of the receipt, and the receipt must follow from the log. The exit status is 0 when they do
+    and 1 when something differs. A checkpoint of an earlier visible set is still valid; it is then said not to be
+    current.
     """
     from conjoin.verification import verify as check
 

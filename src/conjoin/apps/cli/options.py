@@ -44,7 +44,7 @@ class Shell:
     quiet: bool = False
 
     @classmethod
-    def of(cls, ctx: typer.Context, where: Path | None, as_json: bool, quiet: bool) -> "Shell":  # noqa: FBT001
+    def of(cls, ctx: typer.Context, where: Path | None, as_json: bool, quiet: bool) -> "Shell":
         """The options of a command, completed by those given before its name."""
         before = ctx.find_root().obj
         before = before if isinstance(before, Shell) else Shell()

@@ -116,7 +116,8 @@ def status(state: "Status") -> Iterable[Any]:
     if state.damaged:
         yield f"{count(len(state.damaged), 'operation')} damaged: `conjoin fsck --repair-from SOURCE` mends them"
     for author, seq, ids in state.forks:
-        yield f"key {short(author)} signed {len(ids)} different operations as number {seq}: {', '.join(map(short, ids))}"
+        different = ", ".join(map(short, ids))
+        yield f"key {short(author)} signed {len(ids)} different operations as number {seq}: {different}"
 
 
 def log(operations: Sequence["OperationInfo"]) -> Iterable[Any]:

@@ -1,6 +1,6 @@
 """The commands that make and join spaces: init, clone, invite, whoami; each calls the Replica once."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ KeyFile = Annotated[
 ]
 
 
-class RetractPolicy(str, Enum):
+class RetractPolicy(StrEnum):
     """Who may retract a contribution, besides admins."""
 
     author = "author"
@@ -75,7 +75,8 @@ def init(
 ) -> None:
     """Found a new space on a base checkpoint.
 
-    Makes the first replica of the space in DIR. The base is fixed for the life of the space, and so is who may take part. The key made here is the first admin.
+    Makes the first replica of the space in DIR. The base is fixed for the life of the space, and so is who may take
+    part. The key made here is the first admin.
     """
     from conjoin.replica import Replica
 
@@ -191,7 +192,8 @@ def whoami(ctx: typer.Context, where: Where = None, as_json: AsJson = False, qui
     shell = Shell.of(ctx, where, as_json, quiet)
     with shell.replica() as replica:
         key, role, space = replica.key, replica.role, replica.space
-    value = {"key": key, "openssh": openssh_line(key), "fingerprint": fingerprint(key), "role": role, "space": space}
+    line, mark = openssh_line(key), fingerprint(key)
+    value = {"key": key, "openssh": line, "fingerprint": mark, "role": role, "space": space}
 
     def human() -> list[Any]:
         from conjoin.apps.cli.render import facts, short
@@ -200,8 +202,8 @@ def whoami(ctx: typer.Context, where: Where = None, as_json: AsJson = False, qui
             facts(
                 [
                     ("key", key),
-                    ("openssh", value["openssh"]),
-                    ("fingerprint", value["fingerprint"]),
+                    ("openssh", line),
+                    ("fingerprint", mark),
                     ("role", f"{role or 'reader: not a member'} in space {short(space)}"),
                 ]
             )

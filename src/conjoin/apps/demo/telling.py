@@ -1,0 +1,77 @@
+"""The demo's story as lines and tables for people; runs nothing."""
+
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from conjoin.apps.cli.render import count, short, table
+from conjoin.apps.demo.story import Story
+
+
+def lines(story: Story) -> Iterable[Any]:
+    """The story from top to bottom."""
+    yield "One classifier of handwritten digits, tuned at three sites, each on its own digits:"
+    yield ""
+    rows = [
+        (
+            model.name,
+            f"{model.digits[0]} to {model.digits[-1]}",
+            share(model.own_correct, model.own_rows),
+            share(model.correct, model.rows),
+        )
+        for model in story.models
+    ]
+    yield table(
+        ("model", "trained on", "right on those", "right on all ten"),
+        rows,
+        right=("right on those", "right on all ten"),
+    )
+    yield ""
+    yield "Each site has a replica and adds its own fine-tune. What happens then:"
+    yield ""
+    for number, step in enumerate(story.steps, 1):
+        yield f"{number:3}  {step}"
+    yield ""
+    yield f"Every replica now resolves {story.strategy} over what it sees:"
+    yield ""
+    yield table(
+        ("replica", "order of arrival", "root", "output", "right"),
+        [
+            (e.replica, " ".join(e.arrived), short(e.root), short(e.output), share(e.correct, e.rows))
+            for e in story.replicas
+        ],
+        right=("right",),
+    )
+    yield ""
+    if story.identical:
+        yield f"Identical: the three folders hold the same {count(len(story.files_compared), 'file')}, byte for byte."
+    else:
+        yield "NOT identical: this should never happen; please report it."
+    yield ""
+    yield "Without conjoin, each site would average every model that arrives into its own:"
+    yield ""
+    yield table(
+        ("replica", "order of arrival", "model", "right"),
+        [(p.order[0], " ".join(p.order), short(p.digest), share(p.correct, p.rows)) for p in story.pairwise],
+        right=("right",),
+    )
+    yield ""
+    yield f"The same three files, {count(len({p.digest for p in story.pairwise}), 'different model')}."
+    yield ""
+    yield from _next(story)
+
+
+def _next(story: Story) -> Iterable[str]:
+    """Commands that work in the folder as it is now."""
+    yield "What to try next:"
+    yield ""
+    yield f"  cd {shlex.quote(str(story.folder))}"
+    yield "  conjoin -C north status"
+    yield "  conjoin -C west log --graph"
+    yield "  conjoin -C south resolve ties -p density=0.5 -o merged/ties"
+    yield "  conjoin -C west verify merged/ties --recompute"
+
+
+def share(part: int, whole: int) -> str:
+    """`93.1 %`."""
+    return f"{100 * part / whole:.1f} %"
