@@ -118,7 +118,9 @@ def resolve_commands(replica: Path, out: Path, tunes: list[Path]) -> dict[str, l
         "read 4, write 1": python(READ_AND_WRITE, "plain", str(out), *inputs),
         "read 4, hash all, write 1": python(READ_AND_WRITE, "hash", str(out), *inputs),
         "resolve weight_average, k=4": conjoin(*resolve, "weight_average", "-o", str(out)),
-        "resolve weight_average, k=4, --trust-store": conjoin(*resolve, "weight_average", "-o", str(out), "--trust-store"),
+        "resolve weight_average, k=4, --trust-store": conjoin(
+            *resolve, "weight_average", "-o", str(out), "--trust-store"
+        ),
         "resolve ties, k=4": conjoin(*resolve, "ties", "-o", str(out)),
         "resolve dare, k=4": conjoin(*resolve, "dare", "-o", str(out)),
         "resolve slerp, k=4": conjoin(*resolve, "slerp", "-o", str(out)),

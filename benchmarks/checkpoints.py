@@ -11,7 +11,10 @@ HIDDEN, INTERMEDIATE, LAYERS, VOCABULARY, KEY_VALUE = 896, 4864, 24, 151_936, 12
 
 def shapes(layers: int = LAYERS, vocabulary: int = VOCABULARY) -> dict[str, tuple[int, ...]]:
     """Tensor names and shapes; the defaults give 494 million parameters."""
-    table: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocabulary, HIDDEN), "model.norm.weight": (HIDDEN,)}
+    table: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (vocabulary, HIDDEN),
+        "model.norm.weight": (HIDDEN,),
+    }
     for layer in range(layers):
         prefix = f"model.layers.{layer}."
         table |= {

@@ -33,9 +33,7 @@ def run(command: Sequence[str]) -> Run:
 
 def medians(runs: Sequence[Run]) -> Run:
     """The median of each figure; the largest memory."""
-    return Run(
-        median(r.cpu_s for r in runs), median(r.wall_s for r in runs), max(r.memory_bytes_max for r in runs)
-    )
+    return Run(median(r.cpu_s for r in runs), median(r.wall_s for r in runs), max(r.memory_bytes_max for r in runs))
 
 
 def python(code: str, *arguments: str) -> list[str]:

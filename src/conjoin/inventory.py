@@ -1,12 +1,20 @@
-"""What a replica answers when it is asked about itself: plain values, with a JSON form each; reads nothing."""
+"""What a replica answers when it is asked about itself: plain values with a JSON form; changes nothing."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from conjoin.errors import AmbiguousDigestError, ConjoinError, MissingObjectError, UnknownDigestError
+from conjoin.log import Add, Genesis, Log, Member, Operation, Retract, views
+from conjoin.store.base import Store
 from conjoin.store.fsck import Damage
+from conjoin.wire import canonical
 from conjoin.wire.digest import Digest
+from conjoin.wire.manifest import Manifest
+from conjoin.wire.objects import leaf_name, manifest_name
 
 SHORT_CHARS = 12
+PREFIX_CHARS_MIN = 8
 
 
 class Value:
@@ -19,7 +27,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Added(Value):
-    """The result of `add`. `new_bytes` is what was not in the store yet; `already` says that nothing had to be signed."""
+    """The result of `add`. `new_bytes`: what the store did not hold yet; `already`: nothing had to be signed."""
 
     contribution: Digest
     operation: Digest
@@ -100,15 +108,158 @@ class FsckReport(Value):
     repaired: tuple[str, ...] = ()
 
 
-def operation_summary(kind: str, body: dict[str, Any], contribution: str | None) -> str:
-    """One line for people about an operation of type `kind`."""
-    if kind == "genesis":
-        return f"founds the space {body.get('name', '')!r}, {'open' if body['policy']['open'] else 'closed'}"
-    if kind == "member":
-        return f"lets in {body['key'][:SHORT_CHARS]} as {body['role']}"
-    if kind == "add":
-        title = f" “{body['title']}”" if body.get("title") else ""
-        return f"adds {(contribution or '')[:SHORT_CHARS]}{title}"
-    if kind == "retract":
-        return f"retracts {', '.join(add[:SHORT_CHARS] for add in body['adds'])}"
-    return "of a newer version, carried along"
+class Inventory:
+    """Describes what a log and a store hold."""
+
+    def __init__(self, log: Log, store: Store) -> None:
+        self.log = log
+        self.store = store
+
+    @property
+    def base(self) -> Digest:
+        """Content digest of the base."""
+        return self.log.genesis.base
+
+    @property
+    def files(self) -> Digest:
+        """Content digest of the base's other files."""
+        return self.log.genesis.files
+
+    def manifest(self, digest: Digest) -> Manifest:
+        """The manifest of some content.
+
+        Raises:
+            MissingObjectError, DamagedObjectError: it is not held, or not intact.
+        """
+        name = manifest_name(digest)
+        if not self.store.has(name):
+            raise MissingObjectError(
+                f"the content {digest[:SHORT_CHARS]} is not in this replica",
+                where=name,
+                hint="sync with a replica or meeting place that has it",
+            )
+        return Manifest.decode(self.store.get(name), digest)
+
+    def contributions(self) -> tuple[ContributionInfo, ...]:
+        """Every contribution ever added, in canonical order."""
+        return tuple(self._contribution(view) for _, view in sorted(views.contributions(self.log).items()))
+
+    def operations(self) -> tuple[OperationInfo, ...]:
+        """The admitted operations, ancestors first."""
+        return tuple(_operation(operation) for operation in self.log.operations())
+
+    def missing_objects(self, contributions: Iterable[ContributionInfo]) -> int:
+        """How many manifests and leaves are lacking of the base and of the visible ones among `contributions`."""
+        content = [self.base, self.files, *(info.weights for info in contributions if info.visible)]
+        held = [self._leaves(digest) for digest in dict.fromkeys(content)]
+        leaves = {leaf for found in held if found is not None for leaf in found}
+        return held.count(None) + sum(1 for leaf in leaves if not self.store.has(leaf_name(leaf)))
+
+    def find_contribution(self, prefix: str) -> Digest:
+        """The contribution whose digest starts with `prefix`; errors as of `match`."""
+        return match(prefix, {digest: "contribution" for digest in views.contributions(self.log)}, "contribution")
+
+    def show(self, prefix: str) -> dict[str, Any]:
+        """Describe whatever has a digest that starts with `prefix`; errors as of `match`."""
+        members = views.members(self.log)
+        contributions = {info.digest: info for info in self.contributions()}
+        known: dict[str, str] = {views.root(self.log): "root", self.base: "base"}
+        known |= dict.fromkeys(members, "key")
+        known |= {operation.id: "operation" for operation in self.log.operations()}
+        known |= {info.weights: "content" for info in contributions.values()}
+        known |= dict.fromkeys(contributions, "contribution")
+        digest = match(prefix, known, "object")
+        kind = known[digest]
+        if kind == "contribution":
+            return {"kind": kind, "base": self.base} | contributions[digest].to_json()
+        if kind == "operation":
+            return {"kind": kind, "id": digest} | canonical.decode(self.log.get(digest).payload)
+        if kind == "key":
+            return {"kind": kind, "key": digest, "role": members[digest]}
+        if kind == "root":
+            return {"kind": kind, "digest": digest, "visible": list(views.visible(self.log))}
+        manifest = self.manifest(digest)
+        tensors = [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "root": t.root} for t in manifest.tensors]
+        return {"kind": kind, "digest": digest, "size_bytes": manifest.size_bytes, "tensors": tensors}
+
+    def _leaves(self, digest: Digest) -> tuple[Digest, ...] | None:
+        """The leaves of a held manifest, or None where it is missing or damaged."""
+        try:
+            return tuple(self.manifest(digest).leaf_lengths())
+        except ConjoinError:
+            return None
+
+    def _contribution(self, view: views.ContributionView) -> ContributionInfo:
+        contribution = view.contribution
+        leaves = self._leaves(contribution.weights)
+        shown = (view.live or view.adds)[0]
+        return ContributionInfo(
+            digest=contribution.digest,
+            weights=contribution.weights,
+            weight=contribution.weight,
+            extras=dict(contribution.extras),
+            title=shown.body["title"],
+            license=shown.body["license"],
+            authors=tuple(sorted({add.author for add in view.adds})),
+            operations=tuple(add.id for add in view.adds),
+            visible=view.visible,
+            complete=leaves is not None and all(self.store.has(leaf_name(leaf)) for leaf in leaves),
+            size_bytes=None if leaves is None else self.manifest(contribution.weights).size_bytes,
+            time=shown.body["time"],
+        )
+
+
+def match(prefix: str, known: Mapping[str, str], noun: str) -> Digest:
+    """The one key of `known` that starts with `prefix`; its values say what each key is.
+
+    Raises:
+        UnknownDigestError, AmbiguousDigestError: none or several do.
+    """
+    wanted = prefix.lower().removeprefix("sha256:")
+    if len(wanted) < PREFIX_CHARS_MIN:
+        raise UnknownDigestError(
+            f"`{prefix}` is too short for a digest", hint=f"give at least {PREFIX_CHARS_MIN} of its characters"
+        )
+    found = sorted(digest for digest in known if digest.startswith(wanted))
+    if not found:
+        raise UnknownDigestError(
+            f"no {noun} here has a digest that starts with `{prefix}`",
+            hint="`conjoin log` lists them",
+        )
+    if len(found) > 1:
+        raise AmbiguousDigestError(
+            f"{len(found)} digests start with `{prefix}`",
+            where="\n".join(f"{digest} ({known[digest]})" for digest in found),
+            hint="give more characters",
+        )
+    return Digest(found[0])
+
+
+def _operation(operation: Operation) -> OperationInfo:
+    return OperationInfo(
+        id=operation.id,
+        author=operation.author,
+        seq=operation.seq,
+        type=operation.type,
+        deps=tuple(operation.deps),
+        prev=operation.prev,
+        summary=_summary(operation.meaning),
+        time=operation.meaning.time if isinstance(operation.meaning, Add) else "",
+    )
+
+
+def _summary(meaning: Genesis | Member | Add | Retract | None) -> str:
+    """One line for people about an operation's body."""
+    match meaning:
+        case Genesis():
+            return f"founds the space “{meaning.name}”, {'open' if meaning.policy.open else 'closed'}"
+        case Member():
+            return f"lets in {meaning.key[:SHORT_CHARS]} as {meaning.role}"
+        case Add():
+            return f"adds {meaning.contribution.digest[:SHORT_CHARS]}" + (
+                f" “{meaning.title}”" if meaning.title else ""
+            )
+        case Retract():
+            return f"retracts {', '.join(add[:SHORT_CHARS] for add in meaning.adds)}"
+        case None:
+            return "of a newer version, carried along"

@@ -80,7 +80,9 @@ def test_resolve_killed_at_every_change_resumes_to_the_same_bytes(
         leftovers = [path.name for path in top.iterdir() if path.name not in ("a", "b", "models", "meeting", "out")]
         assert leftovers == []
 
-    points = kill_everywhere(copies, lambda top: ["-C", str(top / "a"), "resolve", strategy, "-o", str(top / "out")], check)
+    points = kill_everywhere(
+        copies, lambda top: ["-C", str(top / "a"), "resolve", strategy, "-o", str(top / "out")], check
+    )
     assert points > 10
 
 

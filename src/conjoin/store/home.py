@@ -1,0 +1,132 @@
+"""The directory a replica lives in: how it is found, founded whole or not at all, configured. Reads no operation."""
+
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from conjoin.errors import ConjoinError, DamagedObjectError, NoReplicaError, ReplicaExistsError
+from conjoin.store.folder import translated_os_errors
+from conjoin.store.inplace import References, ReplicaStore
+from conjoin.store.instance import create_instance
+from conjoin.wire import canonical
+from conjoin.wire.digest import Digest, is_digest
+
+HOME = ".conjoin"
+CONFIG_FORMAT = "conjoin/replica/1"
+HINT_MAKE = "`conjoin init DIR --base CHECKPOINT` makes a replica; `-C DIR` names one"
+
+
+class Home:
+    """A replica's own folder: immutable objects, and under `local/` what never leaves it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.local = path / "local"
+        self.instance = self.local / "instance"
+        self.lock = self.local / "lock"
+        self.key = self.local / "key"
+
+    @classmethod
+    def of(cls, directory: Path) -> "Home":
+        """The home in a replica directory.
+
+        Raises:
+            NoReplicaError: there is none.
+        """
+        if not is_replica(directory):
+            raise NoReplicaError("there is no replica here", where=str(directory), hint=HINT_MAKE)
+        return cls(directory / HOME)
+
+    def open_store(self) -> ReplicaStore:
+        """The content kept here."""
+        return ReplicaStore(self.path, self.local / "tmp", References(self.local / "inplace"))
+
+    def write_config(self, space: Digest, key: Path | None) -> None:
+        """Note the space and where the private key lies; None is this folder's own key."""
+        value = {"format": CONFIG_FORMAT, "key": str(key.absolute()) if key else "", "space": space}
+        with (self.local / "config.json").open("wb") as file:
+            file.write(canonical.encode(value))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_config(self) -> tuple[Digest, Path]:
+        """The space and the path of the private key.
+
+        Raises:
+            DamagedObjectError: the configuration is not of this version.
+        """
+        path = self.local / "config.json"
+        with suppress(ConjoinError, OSError):
+            value = canonical.decode(path.read_bytes(), "the replica's configuration")
+            if (
+                isinstance(value, dict)
+                and set(value) == {"format", "key", "space"}
+                and value["format"] == CONFIG_FORMAT
+                and isinstance(value["key"], str)
+                and is_digest(value["space"])
+            ):
+                return Digest(value["space"]), Path(value["key"]) if value["key"] else self.key
+        raise DamagedObjectError(
+            "the replica's configuration is damaged or of another version",
+            where=str(path),
+            hint="clone the space again; the contributions in this directory stay valid",
+        )
+
+
+def is_replica(directory: Path) -> bool:
+    """Whether `directory` holds a replica."""
+    return (directory / HOME / "local" / "config.json").is_file()
+
+
+def find_replica(start: Path) -> Path:
+    """The nearest directory from `start` upward that holds a replica.
+
+    Raises:
+        NoReplicaError: none does.
+    """
+    for folder in (start, *start.parents):
+        if is_replica(folder):
+            return folder
+    raise NoReplicaError("there is no replica here or in any directory above", where=str(start), hint=HINT_MAKE)
+
+
+@contextmanager
+def new_home(directory: Path) -> Generator[Home]:
+    """Build a home beside its final name and move it into place at the end; an error leaves nothing behind.
+
+    Raises:
+        ReplicaExistsError: the directory holds a replica already, or is a file.
+        StoreError: the directory cannot be written.
+    """
+    if (directory / HOME).exists():
+        raise ReplicaExistsError(
+            "there is a replica here already", where=str(directory / HOME), hint="choose another directory"
+        )
+    if directory.exists() and not directory.is_dir():
+        raise ReplicaExistsError("the path is a file", where=str(directory), hint="choose another directory")
+    home, existed = Home(directory / f"{HOME}-new"), directory.exists()
+    with translated_os_errors(directory):
+        shutil.rmtree(home.path, ignore_errors=True)
+        try:
+            for name in ("local/tmp", "local/inplace", "ops", "manifest", "leaf"):
+                (home.path / name).mkdir(parents=True)
+            yield home
+            create_instance(home.instance)
+            home.path.rename(directory / HOME)
+            _sync_directory(directory)
+        except BaseException:
+            shutil.rmtree(home.path, ignore_errors=True)
+            if not existed:
+                with suppress(OSError):
+                    directory.rmdir()
+            raise
+
+
+def _sync_directory(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
