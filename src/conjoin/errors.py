@@ -386,3 +386,9 @@ class SelfTestError(DeterminismError):
     """The reference arithmetic of this machine does not reproduce the golden vectors; nothing is merged here."""
 
     code = "E702"
+
+
+class BrokenStrategyError(DeterminismError):
+    """A strategy returned something else than an array of the promised length and format. It is a bug of the strategy."""
+
+    code = "E703"

@@ -1,0 +1,7 @@
+"""The executor: streams a plan over a store into a checkpoint folder with a receipt; never decides about the result."""
+
+from conjoin.executor.execute import execute
+from conjoin.executor.receipt import Receipt
+from conjoin.executor.verify import check_output
+
+__all__ = ["Receipt", "check_output", "execute"]

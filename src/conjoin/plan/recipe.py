@@ -45,12 +45,14 @@ class Step:
         params: parameter name → canonical decimal string, choice, bool, or (by contribution) digest → decimal string.
         version: version of the strategy's arithmetic; another version gives other bytes.
         traits: the registered strategy.
+        reads_base: whether it works on task vectors with these parameters.
     """
 
     strategy: str
     params: Mapping[str, Any]
     version: int
     traits: Strategy = field(compare=False, repr=False)
+    reads_base: bool = field(compare=False, repr=False)
 
     @classmethod
     def of(cls, strategy: str, params: Mapping[str, object], version: object = None) -> Self:
@@ -66,7 +68,8 @@ class Step:
                 f"the recipe asks for version {version!r} of {strategy}, this software has version {found.version}",
                 hint="resolve with the software the recipe was written for, or leave `version` out to take this one",
             )
-        return cls(strategy, MappingProxyType(_canonical_params(found, params)), found.version, found)
+        canonical_params = MappingProxyType(_canonical_params(found, params))
+        return cls(strategy, canonical_params, found.version, found, found.reads_base(found.parse(params)))
 
     def parsed(self, contributions: Sequence[str]) -> dict[str, Any]:
         """Parameters as a strategy takes them; a by-contribution value is a tuple in the order of `contributions`."""

@@ -79,6 +79,10 @@ class Task:
         """What is read: the base first, where there is one, then the sources."""
         return self.sources if self.base is None else (self.base, *self.sources)
 
+    def chosen(self, index: int) -> "Task":
+        """The task as a copy of one of its sources."""
+        return replace(self, action="copy", sources=(self.sources[index],))
+
 
 @dataclass(frozen=True)
 class Group:
@@ -160,8 +164,7 @@ def _draft(name: str, base: Manifest | None, sources: Sequence[Source], recipe: 
     if entries[0].kind.kind != "float":
         return _settle(name, root, entries, recipe)
     step = recipe.step_for(name)
-    needs_base = step.traits.needs_base
-    if needs_base and root is None:
+    if step.reads_base and root is None:
         if base is not None and all(entry.root == entries[0].root for entry in entries):
             return _copy(name, entries[0], recipe)
         raise MissingBaseError(
@@ -176,7 +179,7 @@ def _draft(name: str, base: Manifest | None, sources: Sequence[Source], recipe: 
         entries[0].shape,
         "strategy",
         tuple(entry.leaves for entry in entries),
-        root.leaves if needs_base and root is not None else None,
+        root.leaves if step.reads_base and root is not None else None,
     )
     roots = (root.root if root is not None else Digest(""), *(entry.root for entry in entries))
     return _Draft(task, step, tuple(members), roots)

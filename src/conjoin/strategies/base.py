@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import numpy as np
 import numpy.typing as npt
 
-from conjoin.errors import BadParameterError, UnknownParameterError, UnknownStrategyError
+from conjoin.errors import BadParameterError, MissingBaseError, UnknownParameterError, UnknownStrategyError
 
 RawArray = npt.NDArray[Any]
 """Bit patterns of a float format: uint16 (BF16, F16), uint32 (F32) or uint64 (F64)."""
@@ -109,6 +109,19 @@ class Block:
     def count(self) -> int:
         """k, the number of contributions."""
         return len(self.tensors)
+
+    @property
+    def origin(self) -> RawArray:
+        """The base, for strategies that work on task vectors.
+
+        Raises:
+            MissingBaseError: there is none.
+        """
+        if self.base is None:
+            raise MissingBaseError(
+                f"{self.strategy} works on task vectors and there is no base", where=f"tensor `{self.name}`"
+            )
+        return self.base
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +255,11 @@ class Strategy:
     source: str
     version: int
     parameters: tuple[Parameter, ...]
+    uses_base: Callable[[Params], bool] = lambda _: False
+
+    def reads_base(self, params: Params) -> bool:
+        """Whether blocks hold the base with these parameters; where they do not, it is not read at all."""
+        return self.needs_base or self.uses_base(params)
 
     @property
     def doc(self) -> str:
@@ -299,6 +317,7 @@ def strategy(
     passes: Sequence[Pass] = (),
     stochastic: bool = False,
     normalises: bool = False,
+    uses_base: Callable[[Params], bool] = lambda _: False,
     version: int = 1,
 ) -> Callable[[StrategyFunction], StrategyFunction]:
     """Declare a strategy. Its keyword parameters, their annotations and defaults become its declared parameters.
@@ -310,6 +329,8 @@ def strategy(
         passes: readings that measure before it is applied, in order.
         stochastic: whether it draws.
         normalises: whether it divides by the sum of weights, so that they may not add up to zero.
+        uses_base: params → whether it works on task vectors with these parameters only; where neither this nor
+            `needs_base` says so, `Block.base` is None.
         version: goes up whenever the output bytes change.
     """
 
@@ -318,7 +339,7 @@ def strategy(
         assert name not in _REGISTRY, f"strategy {name} is declared twice"
         _REGISTRY[name] = Strategy(
             name, function, scope, needs_base, tuple(passes), stochastic, normalises, source, version,
-            tuple(_parameter(p) for p in list(inspect.signature(function).parameters.values())[1:]),
+            tuple(_parameter(p) for p in list(inspect.signature(function).parameters.values())[1:]), uses_base,
         )
         return function
 

@@ -1,0 +1,249 @@
+"""Engine: runs a plan slice by slice over a store into a sink; its result depends on the plan alone.
+
+Work is grouped into stages. A pass that covers the whole model ends a stage; inside a stage every tensor goes through
+its remaining passes, and in its last stage through the strategy itself, without waiting for other tensors.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conjoin.executor.jobs import Jobs
+from conjoin.executor.sinks import Sink
+from conjoin.executor.slices import Reader, Slice, cost_bytes, cut, read_bytes, scope_of
+from conjoin.executor.workers import Item, pool, run_all, worker_count
+from conjoin.kernels import fold_blocks
+from conjoin.plan import Plan
+from conjoin.plan.tasks import Group, Leaves, Task
+from conjoin.progress import SILENT, Progress
+from conjoin.store.base import Store
+from conjoin.strategies.base import Extent, Pass, Scope
+from conjoin.wire.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Choose:
+    """Find the source whose bytes are smallest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Make:
+    """Make the tensor: run the strategy, or copy."""
+
+
+_Step = Pass | _Choose | _Make
+
+
+@dataclass
+class _Open:
+    """One tensor on its way through the steps of a stage; touched by the coordinating thread only."""
+
+    index: int
+    task: Task
+    steps: list[_Step]
+    waiting: int = 0
+    parts: dict[int, Any] = field(default_factory=dict[int, Any])
+    total: npt.NDArray[np.int64] | None = None
+
+
+class Engine:
+    """One run of a plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        sink: Sink,
+        *,
+        trusted: bool = False,
+        progress: Progress = SILENT,
+        done: Mapping[int, Leaves] | None = None,
+    ) -> None:
+        self._plan = plan
+        self._sink = sink
+        self._progress = progress
+        self._jobs = Jobs(plan, Reader(store, trusted=trusted), sink, trusted=trusted)
+        self._leaves = dict(done or {})
+        self._segments = [_segments(group) for group in plan.groups]
+        self._measured: dict[int, dict[str, Any]] = {}
+        self._group_measured: list[dict[str, Any]] = [{} for _ in plan.groups]
+        self._group_totals: dict[int, npt.NDArray[np.int64]] = {}
+
+    def run(self, *, threads: int | None = None, memory_bytes: int | None = None) -> dict[int, Leaves]:
+        """Make every tensor that is not done yet, and return the leaves of all by index of task.
+
+        Raises:
+            MemoryBudgetError: before any work, when the budget is below what one slice takes.
+            MissingObjectError, DamagedObjectError, ChangedFileError: an input is not what the plan says.
+        """
+        kinds = _by_kind(self._plan)
+        workers = workers_for(self._plan, threads, memory_bytes)
+        for stage in range(max([1, *map(len, self._segments)])):
+            opened = self._open(stage)
+            if not opened:
+                continue
+            makes = any(isinstance(step, _Make) for one in opened.values() for step in one.steps)
+            self._progress.start("merge" if makes else "measure", sum(map(_work_bytes, opened.values())))
+            for indices, count in zip(kinds, workers, strict=True):
+                with pool(count) as executor:
+                    starts = (self._begin(opened[index]) for index in indices if index in opened)
+                    run_all(executor, count, starts)
+            self._finish_model_passes(stage)
+        return self._leaves
+
+    def _open(self, stage: int) -> dict[int, _Open]:
+        """The tensors that have something to do in a stage, by index."""
+        opened: dict[int, _Open] = {}
+        for index, task in enumerate(self._plan.tasks):
+            steps = self._steps(stage, index, task)
+            if steps:
+                opened[index] = _Open(index, task, steps)
+        return opened
+
+    def _steps(self, stage: int, index: int, task: Task) -> list[_Step]:
+        if task.group is None:
+            choose: list[_Step] = [_Choose()] if task.action == "choose" else []
+            return [] if stage or index in self._leaves else [*choose, _Make()]
+        segments = self._segments[task.group]
+        if stage >= len(segments):
+            return []
+        if stage == len(segments) - 1:
+            return [] if index in self._leaves else segments[stage]
+        # What a model-wide pass measures needs every tensor of the group, finished ones too.
+        return [] if all(i in self._leaves for i in self._plan.groups[task.group].tasks) else segments[stage]
+
+    def _begin(self, one: _Open) -> list[Item]:
+        """The items of a tensor's next step; without one the tensor is through."""
+        task, scope = one.task, scope_of(self._plan, one.task)
+        if not one.steps:
+            return []
+        step = one.steps[0]
+        parts = cut(task, scope)
+        one.waiting, one.parts, one.total = max(len(parts), 1), {}, None
+        if isinstance(step, _Choose):
+            return [(partial(self._jobs.choose, task), partial(self._chosen, one))]
+        if not parts:
+            return list(self._collect(one, step, Slice(0, 0), ()))
+        measured = self._measured_of(one.index, task)
+        if isinstance(step, _Make):
+            return [
+                (partial(self._jobs.make, task, part, measured), partial(self._collect, one, step, part))
+                for part in parts
+            ]
+        return [
+            (partial(self._jobs.measure, task, part, step, measured), partial(self._collect, one, step, part))
+            for part in parts
+        ]
+
+    def _chosen(self, one: _Open, task: Task) -> list[Item]:
+        self._progress.advance(read_bytes(one.task, Slice(0, one.task.elements)))
+        one.task = task
+        one.steps = one.steps[1:]
+        return self._begin(one)
+
+    def _collect(self, one: _Open, step: Pass | _Make, part: Slice, result: Any) -> list[Item]:
+        """Take the result of one slice; after the last one, finish the step and begin the next."""
+        self._progress.advance(read_bytes(one.task, part))
+        if isinstance(step, Pass) and step.combine == "sum":
+            one.total = result.copy() if one.total is None else one.total + result
+        else:
+            one.parts[part.start] = result
+        one.waiting -= 1
+        if one.waiting:
+            return []
+        if isinstance(step, _Make):
+            self._finish_tensor(one)
+        else:
+            self._finish_pass(one, step)
+        one.steps = one.steps[1:]
+        return self._begin(one)
+
+    def _finish_tensor(self, one: _Open) -> None:
+        leaves: list[Digest] = []
+        for start in sorted(one.parts):
+            leaves += one.parts[start]
+        self._leaves[one.index] = tuple(leaves)
+        self._measured.pop(one.index, None)
+        self._sink.finish(self._plan.tasks[one.index], tuple(leaves))
+
+    def _finish_pass(self, one: _Open, step: Pass) -> None:
+        number = one.task.group
+        assert number is not None
+        group = self._plan.groups[number]
+        if step.scope(group.params) == "model":
+            assert step.combine == "sum" and one.total is not None
+            known = self._group_totals.get(number)
+            self._group_totals[number] = one.total if known is None else known + one.total
+            return
+        if step.combine == "sum":
+            total: npt.NDArray[Any] | None = one.total
+        else:
+            total = fold_blocks(np.concatenate([one.parts[start] for start in sorted(one.parts)]))
+        assert total is not None
+        extent = self._extent(group, one.task.elements, self._measured_of(one.index, one.task))
+        self._measured.setdefault(one.index, {})[step.name] = step.finish(total, group.params, extent)
+
+    def _finish_model_passes(self, stage: int) -> None:
+        """Finish the pass that ended a stage, for every group."""
+        for number, total in sorted(self._group_totals.items()):
+            group, measured = self._plan.groups[number], self._group_measured[number]
+            step = self._segments[number][stage][-1]
+            assert isinstance(step, Pass)
+            measured[step.name] = step.finish(total, group.params, self._extent(group, group.elements, dict(measured)))
+        self._group_totals.clear()
+
+    def _extent(self, group: Group, elements: int, measured: Mapping[str, Any]) -> Extent:
+        return Extent(len(group.contributions), elements, group.weights, measured, self._sink.warn)
+
+    def _measured_of(self, index: int, task: Task) -> dict[str, Any]:
+        """Everything measured so far that a tensor may see."""
+        whole = {} if task.group is None else self._group_measured[task.group]
+        return {**whole, **self._measured.get(index, {})}
+
+
+def workers_for(plan: Plan, threads: int | None, memory_bytes: int | None) -> list[int]:
+    """How many workers may run at once, for tensors that are cut into slices and for those that are taken whole.
+
+    Raises:
+        UsageError, MemoryBudgetError: see `worker_count`.
+    """
+    return [worker_count(threads, memory_bytes, *_dearest(plan, indices)) for indices in _by_kind(plan)]
+
+
+def _by_kind(plan: Plan) -> tuple[list[int], list[int]]:
+    """Indices of the tasks that are cut into slices, and of those that are taken whole."""
+    cut_up: list[int] = []
+    whole: list[int] = []
+    for index, task in enumerate(plan.tasks):
+        (whole if scope_of(plan, task) is Scope.MATRIX else cut_up).append(index)
+    return cut_up, whole
+
+
+def _dearest(plan: Plan, indices: Iterable[int]) -> tuple[int, str]:
+    """Cost of the most expensive slice, and what it is."""
+    tasks = [plan.tasks[index] for index in indices]
+    cost, name = max(((cost_bytes(task, scope_of(plan, task)), task.name) for task in tasks), default=(0, ""))
+    return cost, f"one slice of tensor `{name}` across everything that is merged"
+
+
+def _segments(group: Group) -> list[list[_Step]]:
+    """A group's steps by stage: a pass over the whole model is the last of its stage, the strategy the last of all."""
+    segments: list[list[_Step]] = [[]]
+    for one in group.strategy.passes:
+        if one.needed(group.params):
+            segments[-1].append(one)
+            if one.scope(group.params) == "model":
+                segments.append([])
+    segments[-1].append(_Make())
+    return segments
+
+
+def _work_bytes(one: _Open) -> int:
+    """Bytes that are read for a tensor in a stage; a choice between sources reads all of them, and then one."""
+    everything = read_bytes(one.task, Slice(0, one.task.elements))
+    chosen = isinstance(one.steps[0], _Choose)
+    return everything + everything // len(one.task.sources) if chosen else everything * len(one.steps)

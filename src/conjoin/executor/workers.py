@@ -1,0 +1,99 @@
+"""Workers: a bounded pool that stops at the first failure, and the memory budget that bounds it; knows no tensor."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from conjoin.errors import MemoryBudgetError, UsageError
+
+MEMORY_BYTES = 512 * 1024 * 1024
+"""Default budget for buffers."""
+
+Job = Callable[[], Any]
+Item = tuple[Job, Callable[[Any], Iterable["Item"]]]
+"""A job for a worker, and what to do with its result in the thread that coordinates: more items may follow."""
+
+T = TypeVar("T")
+
+
+def default_threads() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(len(os.sched_getaffinity(0)), 1)
+    return os.cpu_count() or 1  # pragma: no cover - macOS, Windows
+
+
+def worker_count(threads: int | None, memory_bytes: int | None, cost_bytes: int, what: str) -> int:
+    """How many workers may run at once.
+
+    Args:
+        threads: the most that are wanted; None takes the cores this process may use.
+        memory_bytes: the budget for all workers' buffers; None takes 512 MiB.
+        cost_bytes: what the most expensive item takes.
+        what: that item, for the error.
+
+    Raises:
+        UsageError: fewer than one thread is wanted.
+        MemoryBudgetError: not even one worker fits; the least budget that works is named.
+    """
+    wanted = default_threads() if threads is None else threads
+    if wanted < 1:
+        raise UsageError(f"{wanted} threads are wanted", hint="give 1 or more")
+    budget = MEMORY_BYTES if memory_bytes is None else memory_bytes
+    if cost_bytes > budget:
+        raise MemoryBudgetError(
+            f"the memory budget of {budget} bytes is too small: {what} needs {cost_bytes} bytes",
+            hint=f"give a budget of at least {cost_bytes} bytes ({-(-cost_bytes // 2**20)} MiB)",
+        )
+    return min(wanted, budget // cost_bytes) if cost_bytes else wanted
+
+
+class _Here(Executor):
+    """Runs jobs at once in the thread that submits them."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run the job and return its result as a finished future."""
+        future: Future[T] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@contextmanager
+def pool(workers: int) -> Generator[Executor]:
+    """Threads for `workers` jobs at once; on the way out, however that is, jobs that have not begun are dropped."""
+    if workers == 1:
+        yield _Here()
+        return
+    threads = ThreadPoolExecutor(workers, thread_name_prefix="conjoin")
+    try:
+        yield threads
+    finally:
+        threads.shutdown(wait=True, cancel_futures=True)
+
+
+def run_all(executor: Executor, workers: int, starts: Iterable[Iterable[Item]]) -> None:
+    """Run every item and what follows from it; items of an earlier start go first, and few starts are open at once.
+
+    The first failure is raised once; jobs that run then finish, and no other begins.
+    """
+    opened = iter(starts)
+    ready: deque[Item] = deque()
+    running: dict[Future[Any], Callable[[Any], Iterable[Item]]] = {}
+    exhausted = False
+    while True:
+        while len(running) < 2 * workers and not (exhausted and not ready):
+            if not ready:
+                start = next(opened, None)
+                exhausted = start is None
+                ready.extend(start or ())
+                continue
+            job, then = ready.popleft()
+            running[executor.submit(job)] = then
+        if not running:
+            return
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            ready.extendleft(reversed(list(running.pop(future)(future.result()))))
