@@ -253,12 +253,15 @@ def _step(name: str, *numbers: st.SearchStrategy[int]) -> st.SearchStrategy[Step
     return st.builds(Step, st.just(name), st.tuples(*numbers))
 
 
-def scripts(*, forks: bool = False, steps_max: int = 24) -> st.SearchStrategy[list[Step]]:
-    """Scripts for a World."""
+def scripts(*, forks: bool = False, steps_max: int = 36) -> st.SearchStrategy[list[Step]]:
+    """Scripts for a World: at least half as long as `steps_max`, so that most hold retractions and late arrivals."""
     steps = [
         _step("add", _SMALL, _SMALL),
         _step("add", _SMALL, _SMALL),
+        _step("add", _SMALL, _SMALL),
         _step("retract", _SMALL, _SMALL),
+        _step("retract", _SMALL, _SMALL),
+        _step("sync", _SMALL, _SMALL, _SEED),
         _step("sync", _SMALL, _SMALL, _SEED),
         _step("sync", _SMALL, _SMALL, _SEED),
         _step("lose", _SMALL, _SMALL, _SEED),
@@ -269,7 +272,7 @@ def scripts(*, forks: bool = False, steps_max: int = 24) -> st.SearchStrategy[li
     ]
     if forks:
         steps += [_step("fork", _SMALL), _step("fork", _SMALL)]
-    return st.lists(st.one_of(steps), min_size=4, max_size=steps_max)
+    return st.lists(st.one_of(steps), min_size=steps_max // 2, max_size=steps_max)
 
 
 class Sets:
@@ -320,11 +323,11 @@ class Sets:
             self.states[who % len(self.states)] |= self.copies[which % len(self.copies)]
 
 
-def set_scripts(steps_max: int = 30) -> st.SearchStrategy[list[Step]]:
-    """Scripts for Sets."""
+def set_scripts(steps_max: int = 36) -> st.SearchStrategy[list[Step]]:
+    """Scripts for Sets, at least a third as long as `steps_max`."""
     steps = [
         _step("add", _SMALL, _SMALL),
-        _step("add", _SMALL, _SMALL),
+        _step("retract", _SMALL, _SMALL),
         _step("retract", _SMALL, _SMALL),
         _step("join", _SMALL, _SMALL),
         _step("bring", _SMALL, _SMALL),
@@ -332,4 +335,4 @@ def set_scripts(steps_max: int = 30) -> st.SearchStrategy[list[Step]]:
         _step("copy", _SMALL),
         _step("restore", _SMALL, _SEED),
     ]
-    return st.lists(st.one_of(steps), max_size=steps_max)
+    return st.lists(st.one_of(steps), min_size=steps_max // 3, max_size=steps_max)
