@@ -34,6 +34,8 @@ __all__ = ["FolderStore", "translated_os_errors"]
 
 TOP = ("leaf", "manifest", "ops")
 """The folders that hold objects."""
+DEPTH_MAX = 2
+"""Slashes in an object's name: a foreign tree of folders is not walked any deeper."""
 _ABSENT = {errno.ENOENT, errno.ENOTDIR}
 
 
@@ -156,10 +158,10 @@ class FolderStore:
         return removed
 
     def _write(self, name: str, target: Path, data: Bytes) -> None:
+        if not parse_leaf(name):  # whatever it names is durable before it is
+            self._flush()
         self._make(self._temporary)
         self._make(target.parent)
-        if not parse_leaf(name):
-            self._flush()
         try:
             write_durably(self._temporary, target, data)
         except FileNotFoundError:  # a folder was removed behind our back
@@ -172,8 +174,10 @@ class FolderStore:
 
     def _make(self, directory: Path) -> None:
         if directory not in self._made:
-            make_directories(directory)
-            self._made.add(directory)
+            changed = make_directories(directory)
+            with self._lock:
+                self._unsynced.update(changed)
+                self._made.add(directory)
 
     def _settle(self, name: str, directory: Path) -> None:
         """Make the object's name durable now, or with the others of the batch."""
@@ -220,7 +224,8 @@ class FolderStore:
         for entry in entries:
             name = f"{folder}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                if name.startswith(prefix) or prefix.startswith(f"{name}/"):
+                matches = name.startswith(prefix) or prefix.startswith(f"{name}/")
+                if matches and name.count("/") < DEPTH_MAX:
                     yield from self._walk(name, prefix)
             elif name.startswith(prefix) and is_object(name) and entry.is_file(follow_symlinks=False):
                 yield name

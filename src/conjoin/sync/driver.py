@@ -47,7 +47,7 @@ def synchronise(
     """Exchange operations and content with one remote; afterwards both hold what either could give.
 
     Args:
-        log: the replica's log. It grows by each operation right after `persist_operation` returned for it.
+        log: the replica's log. It grows by operations for which `persist_operation` has returned.
         store: the replica's content; written leaf → manifest before the operations that need them.
         remote: the other side; nothing it says is believed unverified.
         persist_operation: makes one admitted operation durable; called in causal order.

@@ -82,8 +82,8 @@ Steps = Generator[Request, Any, None]
 def session(log: Log, outcome: Outcome, *, push: bool = True) -> Steps:
     """The requests of one sync of the replica whose log is `log`.
 
-    `log` grows only by the operations named in `Persist` requests, each after it was carried out, and by what waits
-    for ancestors; so a session that is given up leaves it equal to what is on disk.
+    `log` grows only by operations for which a `Persist` request was carried out, and by what waits for ancestors; so
+    a session that is given up never leaves it ahead of what is durable.
 
     Raises:
         WrongSpaceError: the remote holds another space and not this one.
@@ -99,11 +99,13 @@ def session(log: Log, outcome: Outcome, *, push: bool = True) -> Steps:
             complete[digest] = manifest
     outcome.missing = tuple(sorted(set(needed) - set(complete)))
     if ahead is not log:
-        for operation in ahead.operations():
-            if not log.has(operation.id):
-                yield Persist(operation)
-                log.offer(operation)
-                outcome.operations_in += 1
+        fresh = [operation for operation in ahead.operations() if not log.has(operation.id)]
+        for operation in fresh:
+            yield Persist(operation)
+        # Only now: offering one operation also admits what waited for it, which must be durable before.
+        for operation in fresh:
+            log.offer(operation)
+        outcome.operations_in = len(fresh)
         for operation in ahead.waiting():
             log.offer(operation)
     outcome.waiting = len(log.waiting())
