@@ -26,7 +26,9 @@ def show(parts: Iterable[Any]) -> None:
     """Print lines and tables to stdout. Text is taken literally, never as markup."""
     console = Console(highlight=False, soft_wrap=True, emoji=False)
     for part in parts:
-        console.print(Text(printable(part)) if isinstance(part, str) else part)
+        with console.capture() as drawn:
+            console.print(Text(printable(part)) if isinstance(part, str) else part)
+        sys.stdout.writelines(line.rstrip() + "\n" for line in drawn.get().splitlines())
 
 
 def warn(text: str) -> None:
@@ -56,7 +58,7 @@ def count(number: int, noun: str) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
     """A table without frames; digests and numbers never wrap, other cells fold."""
-    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in columns:
         fold = name in ("title", "what", "summary", "meaning", "tensor", "arrived", "default", "order of arrival")
         made.add_column(name, justify="right" if name in right else "left", no_wrap=not fold, overflow="fold")
@@ -65,14 +67,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Seque
     return made
 
 
-def facts(pairs: Iterable[tuple[str, str]]) -> Table:
-    """Names and values, one pair a line."""
-    made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    made.add_column(no_wrap=True, style="bold")
-    made.add_column(overflow="fold")
-    for name, value in pairs:
-        made.add_row(Text(name), Text(printable(value)))
-    return made
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """Names and values, one pair a line. Long values are left to the terminal, so that they can be copied whole."""
+    rows = list(pairs)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:{width}}  {value}" for name, value in rows)
 
 
 def contributions(infos: Sequence["ContributionInfo"]) -> Any:

@@ -28,6 +28,14 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened, and per replica what became visible (+) and what went (-) by it."""
+
+    what: str
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """One replica at the end: what it saw in which order, and what it made of it."""
 
@@ -56,7 +64,7 @@ class Story:
     folder: Path
     strategy: str
     models: tuple[Model, ...]
-    steps: tuple[str, ...]
+    steps: tuple[Step, ...]
     replicas: tuple[Ending, ...]
     identical: bool
     files_compared: tuple[str, ...]
@@ -71,7 +79,7 @@ class _Cast:
     names: dict[str, str] = field(default_factory=dict)
     seen: dict[str, set[str]] = field(default_factory=lambda: {site: set() for site in SITES})
     arrived: dict[str, list[str]] = field(default_factory=lambda: {site: [] for site in SITES})
-    steps: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
 
     def step(self, text: str, action: Callable[[], object]) -> None:
         """Do one thing, then note what appeared or disappeared where."""
@@ -80,12 +88,11 @@ class _Cast:
         for site in SITES:
             now = {self.names[digest] for digest in self.replica(site).visible}
             new, gone = sorted(now - self.seen[site]), sorted(self.seen[site] - now)
-            again = [f"+{name}" if f"-{name}" in self.arrived[site] else name for name in new]
-            events = (["+".join(again)] if again else []) + [f"-{name}" for name in gone]
+            events = (["+" + "+".join(new)] if new else []) + [f"-{name}" for name in gone]
             self.arrived[site] += events
             self.seen[site] = now
-            changes += [f"{site}: {event.lstrip('+-')} {_verb(event)}" for event in events]
-        self.steps.append(f"{text}; {', '.join(changes) or 'nothing new'}")
+            changes += [f"{site} {' '.join(events)}"] if events else []
+        self.steps.append(Step(text, tuple(changes)))
 
     def replica(self, site: str) -> Replica:
         """The replica of a site as it is on disk now."""
@@ -104,10 +111,6 @@ class _Cast:
     def sync(self, site: str, other: str) -> None:
         """Let a site sync with another one, or with the shared folder."""
         self.replica(site).sync(self.folder / other)
-
-
-def _verb(event: str) -> str:
-    return "goes" if event.startswith("-") else "comes back" if event.startswith("+") else "arrives"
 
 
 def run(folder: Path) -> Story:
@@ -147,14 +150,14 @@ def _deliver(cast: _Cast) -> None:
     cast.step("north syncs with south", lambda: cast.sync("north", "south"))
     cast.step("west syncs with south", lambda: cast.sync("west", "south"))
     cast.step("west syncs with south again", lambda: cast.sync("west", "south"))
-    cast.step("south retracts its contribution", lambda: cast.retract("south"))
-    cast.step("south syncs with north", lambda: cast.sync("south", "north"))
+    cast.step("south retracts its own", lambda: cast.retract("south"))
+    cast.step("west syncs with south", lambda: cast.sync("west", "south"))
     cast.step("south adds it again", lambda: cast.add("south"))
-    cast.step("south leaves a copy in a shared folder", lambda: cast.sync("south", "shared-folder"))
-    cast.step("west syncs with the shared folder", lambda: cast.sync("west", "shared-folder"))
+    cast.step("south fills a shared folder", lambda: cast.sync("south", "shared-folder"))
     cast.step("north, late, syncs with west", lambda: cast.sync("north", "west"))
-    cast.step("north syncs with the shared folder", lambda: cast.sync("north", "shared-folder"))
-    cast.step("south syncs with west", lambda: cast.sync("south", "west"))
+    cast.step("north reads the shared folder", lambda: cast.sync("north", "shared-folder"))
+    cast.step("west reads the shared folder", lambda: cast.sync("west", "shared-folder"))
+    cast.step("south syncs with north", lambda: cast.sync("south", "north"))
 
 
 def _resolve(cast: _Cast, site: str) -> Ending:

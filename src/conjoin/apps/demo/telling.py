@@ -27,10 +27,13 @@ def lines(story: Story) -> Iterable[Any]:
         right=("right on those", "right on all ten"),
     )
     yield ""
-    yield "Each site has a replica and adds its own fine-tune. What happens then:"
+    yield "Each site has a replica and adds its own fine-tune. They sync when they can:"
     yield ""
-    for number, step in enumerate(story.steps, 1):
-        yield f"{number:3}  {step}"
+    yield table(
+        ("step", "what happens", "what appears (+) and goes (-) where"),
+        [(str(n), step.what, ", ".join(step.changes) or "nothing new") for n, step in enumerate(story.steps, 1)],
+        right=("step",),
+    )
     yield ""
     yield f"Every replica now resolves {story.strategy} over what it sees:"
     yield ""
@@ -48,15 +51,16 @@ def lines(story: Story) -> Iterable[Any]:
     else:
         yield "NOT identical: this should never happen; please report it."
     yield ""
-    yield "Without conjoin, each site would average every model that arrives into its own:"
+    yield "Without conjoin, one would average each model that arrives into the one at hand:"
     yield ""
     yield table(
-        ("replica", "order of arrival", "model", "right"),
-        [(p.order[0], " ".join(p.order), short(p.digest), share(p.correct, p.rows)) for p in story.pairwise],
+        ("order", "model", "right"),
+        [(", then ".join(p.order), short(p.digest), share(p.correct, p.rows)) for p in story.pairwise],
         right=("right",),
     )
     yield ""
-    yield f"The same three files, {count(len({p.digest for p in story.pairwise}), 'different model')}."
+    models = count(len({p.digest for p in story.pairwise}), "different model")
+    yield f"The same three files, {models}: another order, another result."
     yield ""
     yield from _next(story)
 

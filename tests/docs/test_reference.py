@@ -1,0 +1,77 @@
+"""The reference pages say what the code says, and the code says something about everything."""
+
+import importlib.util
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from conjoin.apps.cli.app import app
+from conjoin.apps.cli.failure import error_classes
+
+TOP = Path(__file__).parents[2]
+REFERENCE = TOP / "docs" / "reference"
+
+
+def _generator() -> Any:
+    spec = importlib.util.spec_from_file_location("make_reference", TOP / "tools" / "make_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["make_reference"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+ROOT: Any = typer.main.get_command(app)
+COMMANDS: dict[str, Any] = ROOT.commands
+
+
+@pytest.mark.parametrize("page", ["cli.md", "errors.md", "strategies.md"])
+def test_page_is_current(page: str) -> None:
+    written = (REFERENCE / page).read_text(encoding="utf-8")
+    assert written == _generator().pages()[page], "run `python tools/make_reference.py`"
+
+
+def test_every_command_of_the_design_is_there() -> None:
+    wanted = "demo init clone invite whoami add retract sync status log show resolve verify fsck strategies"
+    assert sorted(COMMANDS) == sorted(wanted.split(" "))
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_command_is_documented(name: str) -> None:
+    command = COMMANDS[name]
+    page = (REFERENCE / "cli.md").read_text(encoding="utf-8")
+    assert f"### conjoin {name}\n" in page
+    assert command.help
+    assert f"conjoin {name}" in command.epilog or f" {name}" in command.epilog
+    for parameter in command.params:
+        assert parameter.help, parameter.name
+        for option in parameter.opts:
+            if option.startswith("-"):
+                assert option in page, option
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_examples_parse(name: str) -> None:
+    """The examples of each command are taken by the parser, whatever the paths in them are."""
+    for line in COMMANDS[name].epilog.splitlines()[2:]:
+        program, *words = shlex.split(line)
+        assert program == "conjoin"
+        if words[0] == "-C":
+            words = words[2:]
+        assert words[0] == name
+        COMMANDS[name].make_context(name, words[1:])
+
+
+def test_every_error_has_its_own_code_and_words() -> None:
+    codes = [kind.code for kind in error_classes()]
+    assert len(codes) == len(set(codes))
+    page = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    for kind in error_classes():
+        assert kind.__doc__
+        assert f"| {kind.code} | `{kind.__name__}` |" in page
+        assert kind.exit_status in range(1, 9)
