@@ -1,6 +1,7 @@
 """Arithmetic whose every bit is specified: formats, operations, draws, exact coefficients; opens nothing, knows no model."""
 
 from conjoin.kernels.backend import backend_note, current, use
+from conjoin.kernels.counting import Found, select_from_bottom, select_from_top
 from conjoin.kernels.draws import DrawKey, draw_key, drop_threshold, effective_keep
 from conjoin.kernels.formats import FORMATS, Format, decode, encode
 from conjoin.kernels.layout import BLOCK_ELEMENTS, Aggregate, Trim
@@ -28,6 +29,7 @@ __all__ = [
     "Coefficients",
     "DrawKey",
     "Format",
+    "Found",
     "Trim",
     "backend_note",
     "block_count",
@@ -49,6 +51,8 @@ __all__ = [
     "linear",
     "low_histograms",
     "nearest_f32",
+    "select_from_bottom",
+    "select_from_top",
     "tie_histograms",
     "ties",
     "use",

@@ -1,11 +1,9 @@
 """Exact coefficients and correctly rounded scalars; a handful of numbers per tensor, never arrays."""
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from conjoin.errors import BadParameterError
 
@@ -61,19 +59,43 @@ def nearest_f32(value: Fraction) -> float:
     return float(near) if value > 0 else -float(near)
 
 
-@functools.cache
-def scalar_context() -> Any:
-    """Arithmetic on scalars at PRECISION_BITS, in integers of Python alone: sqrt, sin, cos, acos and the four operations.
+def _apply(function: str | None, value: Fraction) -> Fraction:
+    """A function of mpmath's integer arithmetic, to PRECISION_BITS; no global precision is read or changed."""
+    from mpmath import libmp
 
-    A context of our own, so that nobody else's change of precision reaches it. It is never changed, so threads share it.
-    """
-    import mpmath
-
-    context = mpmath.MPContext()
-    context.prec = PRECISION_BITS
-    return context
+    number = libmp.from_rational(value.numerator, value.denominator, PRECISION_BITS, "n")
+    if function is not None:
+        number = getattr(libmp, function)(number, PRECISION_BITS, "n")
+    return Fraction(*libmp.to_rational(number))
 
 
-def rounded_twice(value: Any) -> Fraction:
-    """A scalar of `scalar_context` as a coefficient: rounded to float64, then to float32."""
+def rounded(value: Fraction) -> Fraction:
+    """The number of PRECISION_BITS bits nearest to an exact one; keeps long computations short."""
+    return _apply(None, value)
+
+
+def sqrt(value: Fraction) -> Fraction:
+    """Square root, to PRECISION_BITS."""
+    return _apply("mpf_sqrt", value)
+
+
+def acos(value: Fraction) -> Fraction:
+    """Angle (radians) of a cosine between −1 and 1, to PRECISION_BITS."""
+    return _apply("mpf_acos", value)
+
+
+def sin(angle: Fraction) -> Fraction:
+    """Sine of an angle (radians), to PRECISION_BITS."""
+    return _apply("mpf_sin", angle)
+
+
+def cos(angle: Fraction) -> Fraction:
+    """Cosine of an angle (radians), to PRECISION_BITS."""
+    return _apply("mpf_cos", angle)
+
+
+def as_coefficient(value: Fraction) -> Fraction:
+    """A computed number as a coefficient: a simple ratio stays exact, any other is rounded to float64, then float32."""
+    if value.denominator <= WHOLE_MAX and abs(value.numerator) <= WHOLE_MAX:
+        return value
     return Fraction(nearest_f32(Fraction(float(value))))

@@ -2,7 +2,6 @@
 
 from fractions import Fraction
 
-from conjoin.errors import MissingBaseError
 from conjoin.kernels import coefficients, linear
 from conjoin.strategies.base import Block, Number, RawArray, Scope, strategy
 
@@ -19,8 +18,6 @@ def task_arithmetic(x: Block, *, scale: Number = Fraction("0.3")) -> RawArray:
     Edge cases: scale 0 gives the base, scale 1/k the mean, a negative scale forgets.
     Differs: nothing; 0.3 is the paper's choice for eight tasks.
     """
-    if x.base is None:
-        raise MissingBaseError("task_arithmetic works on task vectors and there is no base", where=f"tensor `{x.name}`")
     shares = [scale * weight for weight in x.weights]
     terms = coefficients([1 - sum(shares, Fraction(0)), *shares])
-    return linear((x.base, *x.tensors), terms, x.format, x.out_format)
+    return linear((x.origin, *x.tensors), terms, x.format, x.out_format)
