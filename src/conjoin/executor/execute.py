@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
-import conjoin
 from conjoin.errors import DiskFullError, MalformedReceiptError, MissingObjectError
 from conjoin.executor.engine import Engine, workers_for
 from conjoin.executor.receipt import Receipt
@@ -19,6 +19,11 @@ from conjoin.wire.manifest import Manifest, TensorEntry
 from conjoin.wire.objects import leaf_name
 
 _LISTED_MAX = 10
+
+
+def software_version() -> str:
+    """The version that receipts name."""
+    return str(import_module("conjoin").__version__)
 
 
 def execute(
@@ -61,7 +66,7 @@ def execute(
     workers_for(plan, threads, memory_bytes)
     _require_leaves(plan, store)
     with locked(target) as work:
-        folder = WorkFolder(work, plan, conjoin.__version__)
+        folder = WorkFolder(work, plan, software_version())
         try:
             require_absent(target)
             with folder:
@@ -85,7 +90,7 @@ def _finish_earlier(plan: Plan, out: Path) -> Receipt | None:
         receipt = Receipt.read(out)
     except MalformedReceiptError:
         return None
-    if receipt.differences(plan) or receipt.version != conjoin.__version__:
+    if receipt.differences(plan) or receipt.version != software_version():
         return None
     with locked(out) as work:
         remove(work)
@@ -121,7 +126,7 @@ def _complete(folder: WorkFolder, plan: Plan, store: Store, leaves: Mapping[int,
         output=output.digest,
         tensors={entry.name: entry.root for entry in output.tensors},
         side_files=side_files,
-        version=conjoin.__version__,
+        version=software_version(),
         warnings=tuple(sorted(folder.warnings)),
     )
     folder.add_file(RECEIPT_NAME, receipt.encode())

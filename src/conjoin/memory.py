@@ -1,0 +1,345 @@
+"""Layer 2, and both layers under the paper's names, on arrays in memory; writes no file and needs no replica."""
+
+import secrets
+import warnings as python_warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from conjoin.arrays import Restore, Taken, take
+from conjoin.crdt import MergeState
+from conjoin.errors import (
+    BadParameterError,
+    BadWeightError,
+    MalformedCheckpointError,
+    MismatchedTensorsError,
+    NonFiniteError,
+    NothingVisibleError,
+    WrongBaseError,
+)
+from conjoin.executor.engine import Engine
+from conjoin.executor.sinks import MemorySink
+from conjoin.kernels import FORMATS, count_nonfinite
+from conjoin.plan import NOTHING, Recipe, compare_manifests, make_plan
+from conjoin.store.memory import MemoryStore
+from conjoin.strategies.base import canonical_decimal, find_strategy, parse_decimal
+from conjoin.wire.contribution import Contribution, check_weight
+from conjoin.wire.digest import LEAF_BYTES, Digest, leaf_digest, parse_digest, tagged
+from conjoin.wire.manifest import Manifest, TensorEntry, name_problem, shape_problem
+from conjoin.wire.objects import leaf_name
+
+ONLY = "tensor"
+"""Name of the tensor where a single array stands for a model."""
+
+Model = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A model whose leaves are in a store, and how to give its tensors back as they came."""
+
+    manifest: Manifest
+    restores: Mapping[str, Restore]
+
+
+def resolve(
+    tensors: Mapping[str, Sequence[Any]] | Sequence[Model] | Sequence[Any],
+    strategy: str | Recipe,
+    *,
+    base: Any = None,
+    weights: Sequence[object] | None = None,
+    seed: object = None,
+    **params: Any,
+) -> Any:
+    """Merge arrays in memory: the same plan, the same arithmetic and the same bytes as a merge of files.
+
+    The models are a set: their order changes nothing, and a model given twice with the same weight counts once.
+
+    Args:
+        tensors: a mapping from tensor name to the k models' arrays; or k mappings from name to array; or k arrays,
+            which stand for models with one tensor called `tensor`.
+        strategy: a strategy's name, or a whole recipe.
+        base: the common base, a mapping from name to array (or one array), where the strategy needs one.
+        weights: k positive numbers, in the order of the models; 1 each if left out.
+        seed: names the draws: the space's digest as 64 hex characters or 32 bytes gives what a replica of that space
+            gives; an int is hashed; None stands for 32 zero bytes.
+        params: the strategy's parameters; one that is given per contribution takes k values, None for the default.
+
+    Returns:
+        A mapping from name to array, or one array where arrays were given; kind and dtype of the inputs.
+
+    Raises:
+        NothingVisibleError: no model is given.
+        MismatchedTensorsError, NonFiniteError, MissingBaseError, BadWeightError: see there.
+        UnknownStrategyError, UnknownParameterError, BadParameterError: see there.
+    """
+    models, single = _models(tensors)
+    store = MemoryStore()
+    origin = None if base is None else _keep(store, _model(base), "the base")
+    kept = [_keep(store, model, f"model {number}") for number, model in enumerate(models)]
+    chosen = [_weight(weight) for weight in weights] if weights is not None else ["1"] * len(kept)
+    if len(chosen) != len(kept):
+        raise BadWeightError(f"{len(chosen)} weights are given for {len(kept)} models", hint="give one for each")
+    found = [_contribution(model, origin, weight) for model, weight in zip(kept, chosen, strict=True)]
+    if isinstance(strategy, Recipe):
+        if params:
+            raise BadParameterError("parameters are given beside a recipe", hint="put them into the recipe")
+        recipe = strategy
+    else:
+        recipe = Recipe.of(strategy, _keyed(strategy, params, [one.digest for one in found]))
+    entries = dict(zip(found, kept, strict=True))
+    result = _run(store, origin, entries, recipe, _space(seed))
+    return result[ONLY] if single else result
+
+
+class Payloads:
+    """The tensors that a CRDTMergeState carries along, by contribution; grows only."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.kept: dict[Digest, tuple[Contribution, _Kept, bool]] = {}
+
+    def take_over(self, other: "Payloads") -> None:
+        """Keep everything that `other` keeps too."""
+        for digest, payload in other.kept.items():
+            if digest not in self.kept:
+                for name in map(leaf_name, payload[1].manifest.leaf_lengths()):
+                    self.store.put(name, other.store.get(name))
+                self.kept[digest] = payload
+
+
+class CRDTMergeState:
+    """The paper's spelling of both layers, for tensors in memory: `add`, `remove`, `merge`, `resolve`.
+
+    A thin cover over `MergeState` (layer 1) and `resolve` (layer 2) that carries the tensors along. A model is a
+    mapping from name to array, or one array. Replicas that have merged with each other in any order, any number of
+    times, resolve to the same bytes if they were made with the same strategy, parameters and base.
+    """
+
+    def __init__(
+        self,
+        strategy: str = "weight_average",
+        *,
+        base: Any = None,
+        node: str | None = None,
+        seed: object = None,
+        **params: Any,
+    ) -> None:
+        """Begin with nothing visible.
+
+        Args:
+            strategy: what `resolve` does.
+            base: the common base, where the strategy needs one.
+            node: this replica's name; a fresh random one if left out. Two replicas must never share one.
+            seed: see `resolve`.
+            params: the strategy's parameters; one that is given per contribution takes a mapping by digest.
+        """
+        self._recipe = Recipe.of(strategy, params)
+        self._space = _space(seed)
+        self.payloads = Payloads()
+        self._base = None if base is None else _keep(self.payloads.store, _model(base), "the base")
+        self._node = node or secrets.token_hex(8)
+        self._state = MergeState()
+
+    def add(self, tensors: Any, weight: object = "1", node: str | None = None) -> Digest:
+        """Add a model and return the digest of the contribution; adding it again after a removal makes it visible.
+
+        Raises:
+            MismatchedTensorsError: tensors differ from the base's in name, shape or dtype.
+            NonFiniteError, UnsupportedDtypeError, BadWeightError: see there.
+        """
+        kept = _keep(self.payloads.store, _model(tensors), "the model")
+        if self._base is not None:
+            _require_fit(self._base.manifest, kept.manifest)
+        contribution = _contribution(kept, self._base, _weight(weight))
+        self._state |= self._state.add(node or self._node, contribution.digest)
+        self.payloads.kept.setdefault(contribution.digest, (contribution, kept, not isinstance(tensors, Mapping)))
+        return contribution.digest
+
+    def remove(self, digest: str, node: str | None = None) -> None:
+        """Take a visible contribution back; an add of it that this replica has not seen survives.
+
+        Raises:
+            UnknownDigestError: it is not visible here.
+        """
+        self._state |= self._state.retract(node or self._node, digest)
+
+    def merge(self, other: "CRDTMergeState") -> Self:
+        """Take over everything `other` knows, tensors included (⊔), and return this replica.
+
+        Raises:
+            WrongBaseError: the two have different bases.
+            CopiedReplicaError: both have written under one name.
+        """
+        if self.base_digest != other.base_digest:
+            raise WrongBaseError(
+                f"the bases differ: {self.base_digest[:12]} here, {other.base_digest[:12]} there",
+                hint="replicas that merge are made with the same base",
+            )
+        self._state |= other.state
+        self.payloads.take_over(other.payloads)
+        return self
+
+    def resolve(self) -> Any:
+        """Merge what is visible: a mapping from name to array, or one array where arrays were added.
+
+        Raises: see the function `resolve`.
+        """
+        chosen = [self.payloads.kept[digest] for digest in self.visible]
+        entries = {contribution: kept for contribution, kept, _ in chosen}
+        result = _run(self.payloads.store, self._base, entries, self._recipe, self._space)
+        return result[ONLY] if all(single for _, _, single in chosen) else result
+
+    @property
+    def visible(self) -> tuple[Digest, ...]:
+        """The visible contributions in canonical order."""
+        return self._state.visible()
+
+    @property
+    def root(self) -> Digest:
+        """Root over the visible set; the paper's H."""
+        return self._state.root()
+
+    @property
+    def V(self) -> dict[str, int]:  # noqa: N802 - the paper's name
+        """The paper's version vector: per replica, the number of its operations up to which all are known."""
+        return self._state.context.vector
+
+    @property
+    def state(self) -> MergeState:
+        """Layer 1 alone."""
+        return self._state
+
+    @property
+    def base_digest(self) -> Digest:
+        """Content digest of the base; zeros where there is none."""
+        return NOTHING if self._base is None else self._base.manifest.digest
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<li><code>{digest[:16]}</code></li>" for digest in self.visible)
+        title = f"{self._recipe.strategy} of {len(self.visible)} visible, root <code>{self.root[:16]}</code>"
+        return f"<p>{title}</p><ul>{rows}</ul>"
+
+
+def _run(
+    store: MemoryStore, base: _Kept | None, entries: Mapping[Contribution, _Kept], recipe: Recipe, space: Digest
+) -> dict[str, Any]:
+    """Plan, carry out, and give back arrays."""
+    if not entries:
+        raise NothingVisibleError("there is nothing to merge", hint="add a model first")
+    plan = make_plan(
+        space=space,
+        base=None if base is None else base.manifest,
+        files=None,
+        contributions=[(one.digest, kept.manifest, one.weight) for one, kept in entries.items()],
+        recipe=recipe,
+    )
+    sink = MemorySink(plan.tensors)
+    Engine(plan, store, sink, trusted=True).run()
+    for text in sorted(sink.warnings):
+        python_warnings.warn(text, stacklevel=3)
+    restores: dict[str, Restore] = {}
+    for one in (*entries.values(), *([] if base is None else [base])):
+        restores = {**one.restores, **restores}
+    return {t.name: restores[t.name](sink.arrays[t.name], t.dtype, t.shape) for t in plan.tensors}
+
+
+def _models(tensors: Any) -> tuple[list[Model], bool]:
+    """The models in any of the three spellings, and whether they are single arrays."""
+    if isinstance(tensors, Mapping):
+        counts = {name: len(arrays) for name, arrays in tensors.items()}
+        if len(set(counts.values())) > 1:
+            lines = "\n".join(f"  {name}: {count}" for name, count in sorted(counts.items()))
+            raise MismatchedTensorsError(f"the tensors have different numbers of models:\n{lines}")
+        count = max(counts.values(), default=0)
+        return [{name: arrays[index] for name, arrays in tensors.items()} for index in range(count)], False
+    models = list(tensors)
+    if all(isinstance(model, Mapping) for model in models):
+        return models, False
+    return [{ONLY: model} for model in models], True
+
+
+def _model(given: Any) -> Model:
+    return given if isinstance(given, Mapping) else {ONLY: given}
+
+
+def _keep(store: MemoryStore, model: Model, where: str) -> _Kept:
+    """Put a model's leaves into the store; refuse what the gate for files refuses."""
+    entries: list[TensorEntry] = []
+    restores: dict[str, Restore] = {}
+    bad: list[str] = []
+    for name, array in model.items():
+        taken = take(array, f"tensor {name!r:.80} of {where}")
+        problem = name_problem(name) or shape_problem(taken.shape)
+        if problem:
+            raise MalformedCheckpointError(f"tensor {name!r:.80}: {problem}", where=where)
+        if taken.dtype in FORMATS and count_nonfinite(taken.data.view(FORMATS[taken.dtype].raw), taken.dtype):
+            bad.append(name)
+        entries.append(TensorEntry(name, taken.dtype, taken.shape, _keep_leaves(store, taken)))
+        restores[name] = taken.restore
+    if bad:
+        raise NonFiniteError(
+            f"{len(bad)} tensors hold NaN or Inf: {', '.join(sorted(bad)[:20])}",
+            where=where,
+            hint="this fine-tune diverged; merge an earlier one",
+        )
+    return _Kept(Manifest.of(entries), restores)
+
+
+def _keep_leaves(store: MemoryStore, taken: Taken) -> tuple[Digest, ...]:
+    leaves: list[Digest] = []
+    for start in range(0, len(taken.data), LEAF_BYTES):
+        piece = taken.data[start : start + LEAF_BYTES].data
+        leaves.append(leaf_digest(piece))
+        store.put(leaf_name(leaves[-1]), piece)
+    return tuple(leaves)
+
+
+def _require_fit(base: Manifest, model: Manifest) -> None:
+    differences = compare_manifests(base, model)
+    if differences:
+        lines = "\n".join(f"  {difference}" for difference in differences)
+        raise MismatchedTensorsError(f"{len(differences)} tensors do not fit the base:\n{lines}")
+
+
+def _contribution(kept: _Kept, base: _Kept | None, weight: str) -> Contribution:
+    return Contribution(kept.manifest.digest, NOTHING if base is None else base.manifest.digest, weight)
+
+
+def _weight(value: object) -> str:
+    """A weight in canonical form, from a number or a decimal string."""
+    try:
+        return check_weight(canonical_decimal(parse_decimal(value, "a weight")))
+    except BadParameterError as cause:
+        raise BadWeightError(cause.what, hint=cause.hint) from cause
+
+
+def _space(seed: object) -> Digest:
+    """What stands for the space in the names of draws."""
+    if seed is None:
+        return NOTHING
+    if isinstance(seed, bytes):
+        return parse_digest(seed.hex(), "seed")
+    if isinstance(seed, int):
+        return tagged("conjoin/seed/integer/1", str(seed).encode("ascii"))
+    return parse_digest(seed, "seed")
+
+
+def _keyed(strategy: str, params: Mapping[str, Any], digests: Sequence[Digest]) -> dict[str, Any]:
+    """Parameters with those that are given per model, in the order of the models, keyed by contribution."""
+    kinds = {parameter.name: parameter.kind for parameter in find_strategy(strategy).parameters}
+    keyed = dict(params)
+    for name, value in params.items():
+        if kinds.get(name) != "by-contribution" or isinstance(value, Mapping) or value is None:
+            continue
+        values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        if len(values) != len(digests):
+            raise BadParameterError(
+                f"parameter `{name}` of {strategy} has {len(values)} values for {len(digests)} models",
+                hint="give one for each model, None for those that take the default",
+            )
+        pairs = [(digest, one) for digest, one in zip(digests, values, strict=True) if one is not None]
+        keyed[name] = dict(pairs)
+        if any(keyed[name][digest] != one for digest, one in pairs):
+            raise BadParameterError(f"parameter `{name}` of {strategy} differs for two models that are the same")
+    return {name: value for name, value in keyed.items() if value is not None}
