@@ -180,15 +180,15 @@ def sync_directory(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def make_directories(path: Path) -> None:
-    """Make `path` and its missing parents, each one's name durable in its parent."""
+def make_directories(path: Path) -> list[Path]:
+    """Make `path` and its missing parents; returns the folders whose entries `sync_directory` must make durable."""
     missing: list[Path] = []
     while not path.is_dir():
         missing.append(path)
         path = path.parent
     for directory in reversed(missing):
         directory.mkdir(exist_ok=True)
-        sync_directory(directory.parent)
+    return [directory.parent for directory in missing]
 
 
 def _fit_for_direct(data: Bytes) -> bool:

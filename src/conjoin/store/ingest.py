@@ -3,7 +3,6 @@
 A refused or interrupted checkpoint leaves at most leaves that nothing names; they become visible with no manifest.
 """
 
-import hashlib
 import os
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -21,13 +20,11 @@ from conjoin.store.base import Store, batch
 from conjoin.store.checkpoint import Checkpoint, CheckpointTensor, FileIdentity, SourceFile
 from conjoin.store.files import NotRegularError, aligned_buffer, open_regular, read_at, translated_os_errors
 from conjoin.store.inplace import References
-from conjoin.wire.digest import LEAF_BYTES, Digest
+from conjoin.wire.digest import LEAF_BYTES, Digest, leaf_digest
 from conjoin.wire.dtype import DTYPES
 from conjoin.wire.manifest import Manifest, TensorEntry
 from conjoin.wire.objects import leaf_name, manifest_name
 
-PIECE_BYTES = 1024 * 1024
-"""What is read, hashed and checked at a time: small enough to stay in a core's cache."""
 THREADS_MAX = 4
 _LISTED_MAX = 50
 
@@ -203,19 +200,15 @@ class _Work:
     def _read_leaf(self, leaf: _Leaf, buffer: memoryview) -> Digest:
         """Read one leaf into `buffer`; returns its digest and notes refused values."""
         tensor = self.tensors[leaf.tensor]
-        state = hashlib.sha256(b"\x00")
-        descriptor = self.files[tensor.file]
-        for start in range(0, leaf.size_bytes, PIECE_BYTES):
-            piece = buffer[start : min(start + PIECE_BYTES, leaf.size_bytes)]
-            with translated_os_errors(tensor.file.path):
-                done = read_at(descriptor, piece, leaf.offset + start)
-            if done != len(piece):
-                raise _changed(tensor.file, "it became shorter while it was read")
-            state.update(piece)
-            count, first = _refused_values(piece, tensor.dtype)
-            if count:
-                self._note(leaf, count, (leaf.index * LEAF_BYTES + start) // DTYPES[tensor.dtype].item_bytes + first)
-        return Digest(state.hexdigest())
+        data = buffer[: leaf.size_bytes]
+        with translated_os_errors(tensor.file.path):
+            done = read_at(self.files[tensor.file], data, leaf.offset)
+        if done != leaf.size_bytes:
+            raise _changed(tensor.file, "it became shorter while it was read")
+        count, first = _refused_values(data, tensor.dtype)
+        if count:
+            self._note(leaf, count, leaf.index * LEAF_BYTES // DTYPES[tensor.dtype].item_bytes + first)
+        return leaf_digest(data)
 
     def _note(self, leaf: _Leaf, count: int, first: int) -> None:
         with self.lock:
@@ -224,18 +217,18 @@ class _Work:
             finding.first = min(finding.first, first)
 
 
-def _refused_values(piece: memoryview, dtype: str) -> tuple[int, int]:
-    """How many elements of `piece` are NaN, Inf or no bool, and the index of the first; (0, 0) for none."""
+def _refused_values(data: memoryview, dtype: str) -> tuple[int, int]:
+    """How many elements of `data` are NaN, Inf or no bool, and the index of the first; (0, 0) for none."""
     kind = DTYPES[dtype].kind
     if kind == "integer":
         return 0, 0
     if kind == "bool":
-        bad = np.frombuffer(piece, np.uint8) > 1
+        bad = np.frombuffer(data, np.uint8) > 1
         return (int(np.count_nonzero(bad)), int(bad.argmax())) if bad.any() else (0, 0)
     from conjoin.kernels import FORMATS, count_nonfinite
 
     form = FORMATS[dtype]
-    raw: npt.NDArray[Any] = np.frombuffer(piece, form.raw)
+    raw: npt.NDArray[Any] = np.frombuffer(data, form.raw)
     count = count_nonfinite(raw, dtype)
     if not count:
         return 0, 0

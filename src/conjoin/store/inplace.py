@@ -116,9 +116,10 @@ class References:
                 hint="rename it, or add it without --in-place",
             ) from cause
         with translated_os_errors(self._folder):
-            make_directories(self._folder)
+            changed = make_directories(self._folder)
             write_durably(self._folder, self._folder / f"{manifest.digest}.json", data)
-            sync_directory(self._folder)
+            for folder in [self._folder, *changed]:
+                sync_directory(folder)
         with self._lock:
             self._seen = None
 
