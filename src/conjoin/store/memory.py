@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from conjoin.store.base import check_leaf, check_object, damaged, missing
+from conjoin.store.base import check_leaf, check_object, damaged, is_object, missing
 from conjoin.store.files import Bytes
 from conjoin.wire.digest import Digest
 from conjoin.wire.objects import leaf_name
@@ -41,6 +41,7 @@ class MemoryStore:
 
     def put(self, name: str, data: Bytes) -> None:
         """See `Store`."""
+        assert is_object(name), name
         if name not in self._objects:
             self._objects[name] = bytes(data)
 
