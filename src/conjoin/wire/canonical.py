@@ -10,14 +10,18 @@ from conjoin.errors import MalformedOperationError
 Json = Any
 """A JSON value without floats: None, bool, int (|n| < 2^53), str, list, dict with str keys."""
 
+NESTING_MAX = 64
+"""How deep arrays and objects may nest. A rule and not a limit of the stack, or replicas would differ on deep values."""
+
 
 def encode(value: Json) -> bytes:
     """The canonical bytes of `value`.
 
     Raises:
-        MalformedOperationError: it holds a float, an integer of 2^53 or more, a lone surrogate or another type.
+        MalformedOperationError: it holds a float, an integer of 2^53 or more, a lone surrogate or another type, or
+            nests deeper than NESTING_MAX.
     """
-    _refuse_floats(value)
+    _refuse_floats_and_depth(value)
     try:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as cause:
@@ -43,14 +47,16 @@ def decode(data: bytes, what: str = "document") -> Json:
     return value
 
 
-def _refuse_floats(value: Json) -> None:
-    """Walk `value` without recursion and refuse floats, which RFC 8785 would accept."""
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, float):
-            raise MalformedOperationError(f"numbers are integers or decimal strings, not floats: {item!r}")
-        if isinstance(item, dict):
-            pending.extend(item.values())
-        elif isinstance(item, list | tuple):
-            pending.extend(item)
+def _refuse_floats_and_depth(value: Json) -> None:
+    """Walk `value` without recursion; refuse floats, which RFC 8785 would accept, and deep nesting."""
+    level, depth = [value], 0
+    while level:
+        inner: list[Json] = []
+        for item in level:
+            if isinstance(item, float):
+                raise MalformedOperationError(f"numbers are integers or decimal strings, not floats: {item!r}")
+            if isinstance(item, dict | list | tuple):
+                if depth == NESTING_MAX:
+                    raise MalformedOperationError(f"arrays and objects nest deeper than {NESTING_MAX}")
+                inner.extend(item.values() if isinstance(item, dict) else item)
+        level, depth = inner, depth + 1
