@@ -7,6 +7,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
+from conjoin.apps.cli import run
+
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 REWRITE = "CONJOIN_SNAPSHOTS"
 """Set this variable to `write` to accept what the commands print now; then read the difference before committing it."""
@@ -24,6 +28,27 @@ class Result:
     stdout: str
     stderr: str
     status: int
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """The same command line without a process of its own, where a test is about what it answers and not about it."""
+
+    capsys: pytest.CaptureFixture[str]
+
+    def run(self, *arguments: str | Path) -> Result:
+        """Run `conjoin ARGUMENTS` here; a traceback is a failure whatever the test looks at."""
+        self.capsys.readouterr()
+        status = run([str(argument) for argument in arguments])
+        out, err = self.capsys.readouterr()
+        assert "Traceback" not in err, err
+        return Result(out, err, status)
+
+    def ok(self, *arguments: str | Path) -> str:
+        """Run a command that must succeed and say nothing on stderr; its stdout."""
+        result = self.run(*arguments)
+        assert (result.status, result.stderr) == (0, ""), result
+        return result.stdout
 
 
 @dataclass

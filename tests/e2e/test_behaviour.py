@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,18 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from conjoin.apps.cli import run
 from conjoin.apps.cli.options import assignments, parameters, size_in_bytes
 from conjoin.errors import UsageError
-from tests.e2e.shell import Shell
+from tests.e2e.shell import InProcess
 
 CONJOIN = [sys.executable, "-m", "conjoin"]
 
 
 @pytest.fixture(scope="module")
-def shell(models: Path) -> Shell:
-    made = Shell(models)
-    made.ok("init", "replica", "--base", "base")
-    made.ok("-C", "replica", "add", "north.safetensors", "--title", "red \x1b[31mand\x07 [bold]loud")
+def replica(models: Path) -> Path:
+    """A replica with one contribution."""
+    made = models / "replica"
+    assert run(["-q", "init", str(made), "--base", str(models / "base")]) == 0
+    assert run(["-q", "-C", str(made), "add", str(models / "north.safetensors"), "--title", "[bold]loud"]) == 0
     return made
 
 
@@ -38,37 +41,59 @@ def test_help_loads_no_room() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["resolve", "--help"], ["--version"]])
-def test_help_and_version(models: Path, arguments: list[str]) -> None:
-    assert Shell(models).ok(*arguments)
+def test_help_and_version(here: InProcess, arguments: list[str]) -> None:
+    assert here.ok(*arguments)
 
 
-def test_no_arguments_prints_the_help(models: Path) -> None:
-    result = Shell(models).run()
+def test_no_arguments_prints_the_help(here: InProcess) -> None:
+    result = here.run()
     assert (result.status, result.stdout) == (2, "")
     assert "Usage: conjoin" in result.stderr
 
 
-def test_every_command_prints_one_json_document(shell: Shell) -> None:
-    (shell.folder / "folder").mkdir()
-    digest = json.loads(shell.ok("-C", "replica", "status", "--json"))["contributions"][0]["digest"]
-    commands = [
-        ["init", "another", "--base", "base"],
-        ["clone", "replica", "copy"],
-        ["-C", "replica", "whoami"],
-        ["-C", "replica", "add", "north.safetensors"],
-        ["-C", "replica", "sync", "folder"],
-        ["-C", "replica", "log"],
-        ["-C", "replica", "log", "--graph"],
-        ["-C", "replica", "show", digest[:8]],
-        ["-C", "replica", "resolve", "weight_average", "-o", "out"],
-        ["-C", "replica", "verify", "out"],
-        ["-C", "replica", "retract", digest],
-        ["-C", "replica", "fsck"],
+def test_every_command_prints_one_json_document(here: InProcess, replica: Path, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    digest = json.loads(here.ok("-C", replica, "status", "--json"))["contributions"][0]["digest"]
+    commands: list[list[str | Path]] = [
+        ["init", tmp_path / "another", "--base", models / "base"],
+        ["clone", replica, tmp_path / "copy"],
+        ["-C", replica, "whoami"],
+        ["-C", replica, "add", models / "north.safetensors"],
+        ["-C", replica, "sync", tmp_path / "folder"],
+        ["-C", replica, "log"],
+        ["-C", replica, "log", "--graph"],
+        ["-C", replica, "show", digest[:8]],
+        ["-C", replica, "resolve", "weight_average", "-o", tmp_path / "out"],
+        ["-C", replica, "verify", tmp_path / "out"],
+        ["-C", tmp_path / "copy", "retract", digest],
+        ["-C", replica, "fsck"],
         ["strategies"],
         ["strategies", "ties"],
     ]
     for command in commands:
-        assert json.loads(shell.ok(*command, "--json")) is not None
+        result = here.run(*command, "--json")
+        assert json.loads(result.stdout) is not None
+        assert result.stderr == ""
+
+
+def test_the_demo_as_json(here: InProcess, tmp_path: Path) -> None:
+    story = json.loads(here.ok("demo", tmp_path / "demo", "--json"))
+    assert story["identical"] is True
+    assert len({(end["root"], end["output"]) for end in story["replicas"]}) == 1
+    assert len({tuple(end["arrived"]) for end in story["replicas"]}) == 3
+    assert len({one["digest"] for one in story["pairwise"]}) == 3
+    alone = [model["correct"] for model in story["models"]]
+    assert story["replicas"][0]["correct"] > 1.3 * max(alone)
+
+
+def test_what_the_demo_says_to_try_next_works(here: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = here.ok("demo", tmp_path / "my demo")
+    assert "\n  cd " in said
+    monkeypatch.chdir(tmp_path / "my demo")
+    commands = [line.strip() for line in said.splitlines() if line.startswith("  conjoin ")]
+    assert len(commands) >= 4
+    for command in commands:
+        here.ok(*shlex.split(command)[1:])
 
 
 @pytest.mark.parametrize(
@@ -81,33 +106,39 @@ def test_every_command_prints_one_json_document(shell: Shell) -> None:
         (["nonsense", "--json"], "E111"),
     ],
 )
-def test_errors_as_json(tmp_path: Path, arguments: list[str], code: str) -> None:
-    result = Shell(tmp_path).run(*arguments)
+def test_errors_as_json(
+    here: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = here.run(*arguments)
     error = json.loads(result.stdout)["error"]
     assert (error["code"], error["exit_status"], result.stderr) == (code, result.status, "")
 
 
-def test_quiet_prints_the_bare_result(shell: Shell) -> None:
-    digest = shell.ok("-C", "replica", "-q", "add", "south.safetensors").strip()
+def test_quiet_prints_the_bare_result(here: InProcess, replica: Path, models: Path) -> None:
+    digest = here.ok("-C", replica, "-q", "add", models / "south.safetensors").strip()
     assert len(digest) == 64
-    assert shell.ok("-C", "replica", "retract", "-q", digest).strip() == digest
-    assert shell.ok("-C", "replica", "-q", "fsck") == ""
+    assert here.ok("-C", replica, "retract", "-q", digest).strip() == digest
+    assert here.ok("-C", replica, "-q", "fsck") == ""
 
 
-def test_titles_cannot_steer_the_terminal(shell: Shell) -> None:
-    out = shell.ok("-C", "replica", "status")
-    assert "\x1b" not in out
-    assert "\x07" not in out
-    assert "[bold]loud" in out
+def test_words_of_others_cannot_steer_the_terminal(here: InProcess, replica: Path, models: Path) -> None:
+    assert "[bold]loud" in here.ok("-C", replica, "status")
+    title = here.run("-C", replica, "add", models / "west.safetensors", "--title", "\x1b[31mred\x07")
+    assert (title.status, "E401" in title.stderr) == (5, True)
+    path = here.run("-C", replica, "add", models / "\x1b[31mred\x07.safetensors")
+    assert (path.status, "E209" in path.stderr) == (3, True)
+    assert not any(steering in title.stderr + path.stderr for steering in ("\x1b", "\x07"))
 
 
-def test_the_replica_is_found_upward(shell: Shell) -> None:
-    inside = shell.folder / "replica" / "some" / "where"
-    inside.mkdir(parents=True, exist_ok=True)
-    assert "space" in Shell(inside).ok("status")
+def test_the_replica_is_found_upward(here: InProcess, replica: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = replica / "some" / "where"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    assert "space" in here.ok("status")
 
 
-def test_a_closed_pipe_is_quiet(shell: Shell) -> None:
+def test_a_closed_pipe_is_quiet() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run([*CONJOIN, "strategies"], stdout=writing, stderr=subprocess.PIPE, check=False)
@@ -115,14 +146,14 @@ def test_a_closed_pipe_is_quiet(shell: Shell) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_interruption_is_one_line(shell: Shell) -> None:
+def test_interruption_is_one_line() -> None:
     code = (
         "import os, signal, threading, sys; from conjoin.apps.cli import run\n"
-        "threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "import conjoin.strategies.base, time; conjoin.strategies.base.strategies = lambda: time.sleep(5)\n"
+        "threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "sys.exit(run(['strategies']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=shell.folder)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("interrupted")
@@ -156,16 +187,16 @@ def test_progress_shows_on_a_terminal_only(tmp_path: Path) -> None:
     assert (piped.stdout, piped.stderr) == (b"", b"")
 
 
-def test_a_real_interrupt_leaves_nothing_half_made(shell: Shell) -> None:
-    process = subprocess.Popen([*CONJOIN, "demo", "cut-short"], cwd=shell.folder, stderr=subprocess.PIPE)
+def test_a_real_interrupt_leaves_nothing_half_made(tmp_path: Path) -> None:
+    process = subprocess.Popen([*CONJOIN, "demo", "cut-short"], cwd=tmp_path, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 30
-    while not (shell.folder / "cut-short" / "north" / ".conjoin").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "cut-short" / "north" / ".conjoin").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert b"Traceback" not in stderr
-    assert not (shell.folder / "cut-short").exists()
+    assert not (tmp_path / "cut-short").exists()
 
 
 @pytest.mark.parametrize(

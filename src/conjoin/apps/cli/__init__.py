@@ -1,5 +1,5 @@
-"""The command line. Importing it loads neither numpy nor any room; a command imports what it needs when it runs."""
+"""The command line. Importing it loads no room and no parser; a command imports what it needs when it runs."""
 
-from conjoin.apps.cli.app import main, run
+from conjoin.apps.cli.entry import main, run
 
 __all__ = ["main", "run"]

@@ -11,7 +11,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from conjoin.apps.cli import contribute, demonstrate, inspection, layer2, space
-from conjoin.apps.cli.failure import BUG_STATUS, INTERRUPTED_STATUS, close_pipe, from_os, report
+from conjoin.apps.cli.failure import BUG_STATUS, close_pipe, from_os, interrupted, report
 from conjoin.apps.cli.options import AsJson, Quiet, Shell, Where, epilog
 from conjoin.errors import ConjoinError, UsageError
 
@@ -88,8 +88,7 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Exit as leave:
         return leave.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted: what was complete is kept, the same command can be run again\n")
-        return INTERRUPTED_STATUS
+        return interrupted()
     except BrokenPipeError:
         return close_pipe()
     except OSError as cause:
@@ -101,11 +100,6 @@ def run(arguments: Sequence[str]) -> int:
         )
         return BUG_STATUS
     return status
-
-
-def main() -> None:
-    """The entry point of the `conjoin` script."""
-    sys.exit(run(sys.argv[1:]))
 
 
 def _invoke(arguments: Sequence[str]) -> int:

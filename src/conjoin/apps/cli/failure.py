@@ -57,6 +57,12 @@ def report(error: ConjoinError, *, as_json: bool) -> int:
     return error.exit_status
 
 
+def interrupted() -> int:
+    """Ctrl-C: one line."""
+    sys.stderr.write("interrupted: what was complete is kept, the same command can be run again\n")
+    return INTERRUPTED_STATUS
+
+
 def close_pipe() -> int:
     """The reader of our output is gone: leave without a word."""
     sink = os.open(os.devnull, os.O_WRONLY)

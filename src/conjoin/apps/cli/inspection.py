@@ -1,5 +1,6 @@
 """The commands that only look: status, log, show, and fsck, which mends what it is told to; print, never decide."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,16 +79,10 @@ def show(
 
 def _shown(value: dict[str, Any]) -> Iterable[Any]:
     """Facts one a line; tensors as a table."""
-    import json
-
     from conjoin.apps.cli import render
 
     tensors = value.get("tensors")
-    rest = {name: item for name, item in value.items() if name != "tensors"}
-    yield render.facts(
-        (name, item if isinstance(item, str) else json.dumps(plain(item), ensure_ascii=False))
-        for name, item in rest.items()
-    )
+    yield render.facts((name, _text(plain(item))) for name, item in value.items() if name != "tensors")
     if tensors is not None:
         yield ""
         rows = [
@@ -97,6 +92,15 @@ def _shown(value: dict[str, Any]) -> Iterable[Any]:
         yield render.table(("tensor", "dtype", "shape", "root"), rows)
         if len(tensors) > TENSORS_SHOWN:
             yield f"… and {len(tensors) - TENSORS_SHOWN:,} more; `--json` lists them all"
+
+
+def _text(item: Any) -> str:
+    """One value of `show` for people: lists of texts with commas, nothing as `-`, the rest as JSON."""
+    if isinstance(item, str):
+        return item or "-"
+    if isinstance(item, list) and all(isinstance(part, str) for part in item):
+        return ", ".join(item) or "-"
+    return json.dumps(item, ensure_ascii=False) if item not in ({}, None) else "-"
 
 
 def fsck(

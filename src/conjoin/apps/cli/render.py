@@ -4,14 +4,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from conjoin.apps.cli.failure import printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from conjoin.inventory import ContributionInfo, OperationInfo, Status
     from conjoin.strategies.base import Parameter, Strategy
     from conjoin.sync.report import SyncReport
@@ -24,11 +21,19 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 def show(parts: Iterable[Any]) -> None:
     """Print lines and tables to stdout. Text is taken literally, never as markup."""
-    console = Console(highlight=False, soft_wrap=True, emoji=False)
     for part in parts:
-        with console.capture() as drawn:
-            console.print(Text(printable(part)) if isinstance(part, str) else part)
-        sys.stdout.writelines(line.rstrip() + "\n" for line in drawn.get().splitlines())
+        lines = printable(part) if isinstance(part, str) else _drawn(part)
+        sys.stdout.writelines(line.rstrip() + "\n" for line in lines.split("\n"))
+
+
+def _drawn(part: "Table") -> str:
+    """A table as text, as wide as the terminal allows."""
+    from rich.console import Console
+
+    console = Console(highlight=False, emoji=False)
+    with console.capture() as drawn:
+        console.print(part)
+    return drawn.get().rstrip("\n")
 
 
 def warn(text: str) -> None:
@@ -56,8 +61,12 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> "Table":
     """A table without frames; digests and numbers never wrap, other cells fold."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
     made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in columns:
         fold = name in ("title", "what", "summary", "meaning", "tensor", "arrived", "default", "order of arrival")
@@ -142,21 +151,19 @@ def graph(operations: Sequence["OperationInfo"]) -> Iterable[Any]:
 
 def sync(report: "SyncReport") -> Iterable[Any]:
     """What `conjoin sync` prints for one source."""
-    moved_in = (
-        f"{count(report.operations_in, 'operation')}, {count(report.objects_in, 'object')}, {size(report.bytes_in)}"
-    )
-    moved_out = (
-        f"{count(report.operations_out, 'operation')}, {count(report.objects_out, 'object')}, {size(report.bytes_out)}"
-    )
-    yield f"{report.source}: nothing new" if not _moved(report) else f"{report.source}: in {moved_in}; out {moved_out}"
+    received = _moved("received", report.operations_in, report.objects_in, report.bytes_in)
+    sent = _moved("sent", report.operations_out, report.objects_out, report.bytes_out)
+    yield f"{report.source}: {', '.join(filter(None, (received, sent))) or 'nothing new'}"
     if report.waiting:
         yield f"  {count(report.waiting, 'operation')} waiting for ancestors that are not here yet"
     if report.missing:
         yield f"  incomplete here, syncing with another replica may help: {', '.join(map(short, report.missing))}"
 
 
-def _moved(report: "SyncReport") -> bool:
-    return any((report.operations_in, report.operations_out, report.objects_in, report.objects_out))
+def _moved(how: str, operations: int, objects: int, size_bytes: int) -> str:
+    if not operations and not objects:
+        return ""
+    return f"{how} {count(operations, 'operation')} ({count(objects, 'object')}, {size(size_bytes)})"
 
 
 def strategies(known: Iterable["Strategy"]) -> Iterable[Any]:
