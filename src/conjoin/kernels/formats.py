@@ -68,13 +68,16 @@ def decode(raw: Raw, name: str) -> Float64:
     Returns:
         (n,) float64, a new array.
     """
-    if name == "BF16":
-        return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
-    if name == "F16":
-        return raw.view(np.float16).astype(np.float64)
-    if name == "F32":
-        return raw.view(np.float32).astype(np.float64)
-    return raw.view(np.float64).copy()
+    if name == "F64":
+        return raw.view(np.float64).copy()
+    narrow = _widened(raw) if name == "BF16" else raw.view(np.float16 if name == "F16" else np.float32)
+    with np.errstate(all="ignore"):
+        return narrow.astype(np.float64)
+
+
+def _widened(raw: Raw) -> Raw:
+    """BF16 patterns as the float32 numbers of which they are the upper half."""
+    return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def encode(values: Float64, name: str) -> Raw:

@@ -22,8 +22,8 @@ def kernel(function: Callable[..., Any]) -> Any:
     return njit(**options)(function)
 
 
-_X86 = binding.get_process_triple().startswith(("x86_64", "i686", "i386", "amd64"))
-_ARM = binding.get_process_triple().startswith(("aarch64", "arm64"))
+IS_X86 = binding.get_process_triple().startswith(("x86_64", "i686", "i386", "amd64"))
+IS_ARM = binding.get_process_triple().startswith(("aarch64", "arm64"))
 PLAIN_MXCSR = 0x1F80
 """x86: round to nearest even, subnormals kept, exceptions masked."""
 
@@ -34,7 +34,7 @@ def enter(typingctx: Any) -> Any:  # noqa: ARG001
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
         i32, i64 = ir.IntType(32), ir.IntType(64)
-        if _X86:
+        if IS_X86:
             slot = builder.alloca(i32)
             store, load = _x86(builder, "stmxcsr"), _x86(builder, "ldmxcsr")
             raw = builder.bitcast(slot, ir.IntType(8).as_pointer())
@@ -43,7 +43,7 @@ def enter(typingctx: Any) -> Any:  # noqa: ARG001
             builder.store(ir.Constant(i32, PLAIN_MXCSR), slot)
             builder.call(load, [raw])
             return builder.zext(before, i64)
-        if _ARM:
+        if IS_ARM:
             before = builder.call(_arm(builder, "get", i64, []), [])
             builder.call(_arm(builder, "set", ir.VoidType(), [i64]), [ir.Constant(i64, 0)])
             return before
@@ -58,11 +58,11 @@ def leave(typingctx: Any, before: Any) -> Any:  # noqa: ARG001
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
         i32, i64 = ir.IntType(32), ir.IntType(64)
-        if _X86:
+        if IS_X86:
             slot = builder.alloca(i32)
             builder.store(builder.trunc(args[0], i32), slot)
             builder.call(_x86(builder, "ldmxcsr"), [builder.bitcast(slot, ir.IntType(8).as_pointer())])
-        elif _ARM:
+        elif IS_ARM:
             builder.call(_arm(builder, "set", ir.VoidType(), [i64]), [args[0]])
         return context.get_dummy_value()
 

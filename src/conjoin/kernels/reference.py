@@ -201,13 +201,16 @@ def draws(key: DrawKey, start: int, count: int) -> npt.NDArray[np.uint32]:
 
 
 def _lanes(values: Float64) -> Float64:
-    """Sum one row per canonical block: 32 lanes, index ascending, then halves of lanes onto each other. (n,) → (b,)."""
+    """Sum one row per canonical block: 32 lanes, index ascending, then halves of lanes onto each other. (n,) → (b,).
+
+    Where one block is not full, the zeros behind its end are not visited: they would add nothing.
+    """
     blocks = -(-len(values) // BLOCK_ELEMENTS)
     padded = np.zeros(blocks * BLOCK_ELEMENTS)
     padded[: len(values)] = values
     rows = padded.reshape(blocks, BLOCK_ELEMENTS // LANES, LANES)
     lanes = np.zeros((blocks, LANES))
-    for step in range(BLOCK_ELEMENTS // LANES):
+    for step in range(min(BLOCK_ELEMENTS, len(values) + LANES - 1) // LANES):
         lanes = lanes + rows[:, step, :]
     while lanes.shape[1] > 1:
         half = lanes.shape[1] // 2

@@ -1,0 +1,176 @@
+"""The choice of arithmetic: self-tests, fall-back, the floating point state, and what the compiler made."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+
+import numba
+import numpy as np
+import pytest
+
+from conjoin import kernels
+from conjoin.errors import SelfTestError
+from conjoin.kernels import Coefficients, backend, compiled, jit, native, reference, selftest
+from conjoin.kernels.golden import GOLDEN
+
+HALF = Coefficients((0.5,), 1.0)
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    kernels.use(None)
+    yield
+    kernels.use(None)
+
+
+@pytest.mark.parametrize("module", [reference, compiled])
+@pytest.mark.parametrize("operation", selftest.CASES)
+def test_golden_digests(module, operation):
+    assert selftest.passes(module, operation)
+
+
+def test_both_backends_have_every_operation():
+    assert set(selftest.CASES) == set(GOLDEN)
+    for operation in selftest.CASES:
+        assert callable(getattr(reference, operation))
+        assert callable(getattr(compiled, operation))
+
+
+def test_the_compiled_arithmetic_is_the_default():
+    assert kernels.current() == "compiled"
+    assert kernels.backend_note() is None
+
+
+def test_a_backend_that_differs_is_refused(monkeypatch):
+    monkeypatch.setattr(compiled, "count_nonfinite", lambda raw, form: 8)
+    assert kernels.count_nonfinite(np.zeros(3, np.uint16), "BF16") == 0
+    assert kernels.current() == "reference"
+    assert "count_nonfinite" in kernels.backend_note()
+
+
+def test_a_backend_that_was_insisted_on_and_differs_is_an_error(monkeypatch):
+    monkeypatch.setattr(compiled, "count_nonfinite", lambda raw, form: 8)
+    kernels.use("compiled")
+    with pytest.raises(SelfTestError, match="count_nonfinite"):
+        kernels.count_nonfinite(np.zeros(3, np.uint16), "BF16")
+
+
+def test_a_reference_that_differs_is_an_error(monkeypatch):
+    monkeypatch.setattr(reference, "count_nonfinite", lambda raw, form: 8)
+    kernels.use("reference")
+    with pytest.raises(SelfTestError, match="reference"):
+        kernels.count_nonfinite(np.zeros(3, np.uint16), "BF16")
+
+
+def test_without_numba_the_reference_runs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "conjoin.kernels.compiled", None)
+    assert kernels.count_nonfinite(np.array([0x7F80], np.uint16), "BF16") == 1
+    assert "numba" in kernels.backend_note()
+
+
+def run_python(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_conjoin_does_not_import_numba():
+    code = "import conjoin.kernels, conjoin.strategies, sys; print('numba' in sys.modules, 'mpmath' in sys.modules)"
+    assert run_python(code) == "False False"
+
+
+def test_machine_code_that_cannot_be_kept_is_no_problem(tmp_path):
+    """The directory for it is a file, so that nothing can be written; also for root."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    code = """
+        import numpy as np
+        from conjoin import kernels
+        print(kernels.count_nonfinite(np.array([0x7F80, 1], np.uint16), "BF16"), kernels.current())
+    """
+    assert run_python(code, NUMBA_CACHE_DIR=str(blocked)) == "1 compiled"
+
+
+FLUSH = 0x9FC0
+
+
+@pytest.mark.skipif(not jit.IS_X86, reason="sets the floating point state of x86")
+def test_flushed_subnormals_change_nothing():
+    """With FTZ and DAZ on, as a library built with -ffast-math leaves them, compiled bytes stay and the reference refuses."""
+    code = f"""
+        import numba
+        from conjoin import kernels
+        from conjoin.errors import SelfTestError
+        from conjoin.kernels import compiled, jit, selftest
+
+        @numba.njit
+        def set_state(state):
+            before = jit.enter()
+            jit.leave(state)
+            return before
+
+        before = set_state({FLUSH})
+        tiny, half = 2.0**-1022, 0.5
+        flushed = tiny * half == 0
+        right = [selftest.passes(compiled, operation) for operation in selftest.CASES]
+        still = tiny * half == 0
+        kernels.use("reference")
+        try:
+            kernels.draws((0, 0, 0, 0), 0, 4)
+            refused = False
+        except SelfTestError:
+            refused = True
+        set_state(before)
+        print(flushed, still, all(right), refused, tiny * half != 0)
+    """
+    assert run_python(code) == "True True True True True"
+
+
+FLAGGED = re.compile(
+    r"= f(?:add|sub|mul|div|neg|cmp|rem|ptrunc|pext)\s+(?:fast|nnan|ninf|nsz|arcp|contract|afn|reassoc)"
+)
+FUSED = re.compile(r"llvm\.fmuladd|llvm\.fma\.|@(?:exp|log|sin|cos|pow|sqrt|fma)f?\(")
+FUSED_MACHINE = re.compile(r"\b(?:vfn?m(?:add|sub)\w*|fn?m(?:add|sub|la|ls))\b")
+
+
+@pytest.mark.parametrize("operation", selftest.CASES)
+def test_nothing_is_contracted_or_reassociated(operation):
+    """No fast-math flag, no fused multiply-add, no function of the C library in what LLVM made of a kernel."""
+    assert selftest.passes(compiled, operation)
+    kernel = getattr(native, operation)
+    # code from numba's cache cannot be looked at, so it is compiled once more
+    again = numba.njit(**{key: kernel.targetoptions[key] for key in ("nogil", "fastmath", "error_model")})(
+        kernel.py_func
+    )
+    for signature in kernel.signatures:
+        again.compile(signature)
+    (text,), (machine,) = again.inspect_llvm().values(), again.inspect_asm().values()
+    assert "define" in text and len(machine) > 1000
+    assert not FLAGGED.search(text)
+    assert not FUSED.search(text)
+    assert not FUSED_MACHINE.search(machine)
+
+
+def test_the_scan_would_find_it():
+    """The same scan on a kernel that may be contracted finds both marks."""
+
+    @numba.njit(fastmath={"contract"})
+    def contracted(a, b, out):
+        for i in range(len(out)):
+            out[i] += a[i] * b[i]
+
+    contracted.compile("(f8[::1], f8[::1], f8[::1])")
+    (text,) = contracted.inspect_llvm().values()
+    assert FLAGGED.search(text)
+
+
+def test_the_interpreter_lock_is_released():
+    for name, kernel in ((n, k) for n, k in vars(native).items() if hasattr(k, "targetoptions")):
+        assert kernel.targetoptions["nogil"], name
+        assert not kernel.targetoptions.get("fastmath"), name
+        assert not kernel.targetoptions.get("parallel"), name
