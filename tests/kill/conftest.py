@@ -1,5 +1,6 @@
 """A small space on disk that each kill starts from."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors.numpy import save_file
 from conjoin.replica import Replica
 from conjoin.store.instance import create_instance
 
-LARGE_ELEMENTS = (9 << 20) // 4 + 17  # three leaves, the last one short
+LARGE_ELEMENTS = (4 << 20) // 4 + 17  # two leaves, the second one short
 
 
 def write_model(folder: Path, seed: int) -> Path:
@@ -21,7 +22,7 @@ def write_model(folder: Path, seed: int) -> Path:
     tensors = {
         "large": random.normal(0, 0.02, LARGE_ELEMENTS).astype(np.float32),
         "shared": np.arange(5000, dtype=np.float32),
-        "scale": np.float32(seed).reshape(()),
+        "scale": np.array(seed, dtype=np.float32),
         "steps": np.array([7], dtype=np.int64),
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -30,8 +31,16 @@ def write_model(folder: Path, seed: int) -> Path:
 
 
 def fresh_copy(space: Path, to: Path) -> Path:
-    """Copy a folder of replicas and make each copy believe that it is an original."""
-    shutil.copytree(space, to)
+    """Copy a folder of replicas and make each copy believe that it is an original; immutable leaves are linked."""
+
+    def copy(source: str, target: str) -> str:
+        if "/leaf/" in source:
+            os.link(source, target)
+            return target
+        return shutil.copy2(source, target)
+
+    for name in ("a", "b", "meeting"):
+        shutil.copytree(space / name, to / name, copy_function=copy)
     for home in to.rglob(".conjoin"):
         (home / "local" / "instance").unlink()
         create_instance(home / "local" / "instance")

@@ -8,7 +8,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from conjoin.errors import ConjoinError
+from conjoin.log import parse
 from conjoin.replica import Replica
+from conjoin.store.base import Store
 from conjoin.verification import verify
 
 SMALL_BYTES = 64 * 1024
@@ -48,6 +50,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
+def read(store: Store, name: str) -> None:
+    """Read an object the way the product does: operations are admitted, so their signature counts too."""
+    data = store.get(name)
+    if name.startswith("ops/"):
+        parse(data)
+
+
 def objects(replica: Path) -> list[Path]:
     """Every immutable object of a replica."""
     home = replica / ".conjoin"
@@ -63,10 +72,10 @@ def test_every_flipped_byte_of_every_stored_object_is_refused(small: Path) -> No
         for position, bit in places(path.stat().st_size, 1):
             flip(path, position, bit)
             with pytest.raises(ConjoinError):
-                store.get(name)
+                read(store, name)
             flip(path, position, bit)
             checked += 1
-        store.get(name)
+        read(store, name)
     assert checked > 3_000
 
 
@@ -119,5 +128,5 @@ def test_a_thousand_places_of_large_leaves_and_of_files_added_in_place(space: Pa
         for position, bit in places(path.stat().st_size, 4):
             flip(path, position, bit)
             with pytest.raises(ConjoinError):
-                store.get(name)
+                read(store, name)
             flip(path, position, bit)
