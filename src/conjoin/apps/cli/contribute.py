@@ -115,7 +115,7 @@ def retract(
 def sync(
     ctx: typer.Context,
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE…", help="Replica directories, or folders used as meeting places.")
+        list[str], typer.Argument(metavar="SOURCE…", help="Replica directories, or folders used as meeting places.")
     ],
     where: Where = None,
     as_json: AsJson = False,
@@ -129,7 +129,7 @@ def sync(
     """
     shell = Shell.of(ctx, where, as_json, quiet)
     reports: list[SyncReport] = []
-    failed: list[tuple[Path, ConjoinError]] = []
+    failed: list[tuple[str, ConjoinError]] = []
     with shell.replica() as replica, shell.bar() as bar:
         for source in sources:
             try:

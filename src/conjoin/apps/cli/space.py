@@ -114,7 +114,7 @@ def init(
 def clone(
     ctx: typer.Context,
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A replica directory, or a folder used as meeting place.")
+        str, typer.Argument(metavar="SOURCE", help="A replica directory, or a folder used as meeting place.")
     ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the new replica; must not hold one.")],
     key: KeyFile = None,

@@ -1,0 +1,362 @@
+"""Every request that cannot be carried out says why and what to do, and leaves everything as it was."""
+
+import errno
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conjoin.apps.cli import run
+from conjoin.replica import Replica
+from conjoin.store.instance import create_instance
+from tests.e2e.refusal import check_refused, contents
+from tests.e2e.shell import InProcess
+
+
+@pytest.fixture(scope="module")
+def made(models: Path) -> Path:
+    """A folder with replica `alice`, which has two contributions, and `bob`, which has heard of nothing."""
+    alice = str(models / "alice")
+    for command in (
+        ["init", alice, "--base", str(models / "base")],
+        ["clone", alice, str(models / "bob")],
+        ["-C", alice, "add", str(models / "north.safetensors"), "--title", "north"],
+        ["-C", alice, "add", str(models / "south.safetensors"), "--title", "south"],
+    ):
+        assert run(["-q", *command]) == 0
+    return models
+
+
+@pytest.fixture
+def digests(made: Path) -> list[str]:
+    with Replica.open(made / "alice") as alice:
+        return list(alice.visible)
+
+
+@pytest.mark.parametrize("weight", ["-1", "0", "0.0", "nan", "NaN", "inf", "1e-3", "one", "", "1/3", "٣"])
+def test_weights_that_are_no_positive_decimals(here: InProcess, made: Path, weight: str) -> None:
+    before = contents(made / "alice")
+    result = here.run("-C", made / "alice", "add", made / "west.safetensors", f"--weight={weight}")
+    check_refused(result, "E104", hint=False)
+    assert contents(made / "alice") == before
+
+
+def test_weights_that_add_up_to_zero(here: InProcess, made: Path, tmp_path: Path, digests: list[str]) -> None:
+    zeros = [f"--weight={digest}=0" for digest in digests]
+    check_refused(here.run("-C", made / "alice", "resolve", "weight_average", *zeros, "-o", tmp_path / "out"), "E104")
+    negative = f"--weight={digests[0]}=-1"
+    check_refused(here.run("-C", made / "alice", "resolve", "linear", negative, "-o", tmp_path / "out"), "E104")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_strategy_and_parameter(here: InProcess, made: Path, tmp_path: Path) -> None:
+    resolve = ["-C", made / "alice", "resolve"]
+    out = ["-o", tmp_path / "out"]
+    check_refused(here.run(*resolve, "weight_avrage", *out), "E101", "did you mean `weight_average`")
+    check_refused(here.run(*resolve, "mergekit", *out), "E101", "conjoin strategies")
+    check_refused(here.run(*resolve, "ties", "-p", "densty=0.2", *out), "E102", "did you mean `density`")
+    check_refused(here.run(*resolve, "ties", "-p", "density=2", *out), "E103", "at most 1", hint=False)
+    check_refused(here.run(*resolve, "ties", "-p", "density=lots", *out), "E103", "lots")
+    check_refused(here.run(*resolve, "ties", "-p", "agg=meen", *out), "E103", "did you mean `mean`")
+    check_refused(here.run("strategies", "tie"), "E101", "did you mean `ties`")
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_lines_that_are_none(here: InProcess, made: Path, tmp_path: Path) -> None:
+    alice = ["-C", made / "alice"]
+    out = ["-o", tmp_path / "out"]
+    for command in (
+        ["init", tmp_path / "new"],
+        ["resolve", "ties"],
+        ["resolve", *out],
+        ["resolve", "ties", "-p", "density", *out],
+        ["resolve", "ties", "--shard-size", "much", *out],
+        ["resolve", "ties", "--memory", "-3", *out],
+        ["resolve", "ties", "--threads", "0", *out],
+        ["resolve", "ties", "--dtype", "F8", *out],
+        ["resolve", "ties", "--recipe", made / "base" / "config.json", *out],
+        ["add", made / "west.safetensors", "--extra", "fisher"],
+        ["add"],
+        ["sync"],
+        ["frobnicate"],
+        ["status", "--sideways"],
+    ):
+        first = [] if command[0] == "init" else alice
+        check_refused(here.run(*first, *command), "E111", "--help" if command[0] == "frobnicate" else "")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "new").exists()
+
+
+def test_recipe_files(here: InProcess, made: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.json"
+    command = ["-C", made / "alice", "resolve", "--recipe", recipe, "-o", tmp_path / "out"]
+    check_refused(here.run(*command), "E209", "recipe.json")
+    for text, word in (
+        ("{", "JSON"),
+        ("[]", "object"),
+        ('{"strategie": "ties"}', "did you mean `strategy`"),
+        ("{}", ""),
+    ):
+        recipe.write_text(text)
+        check_refused(here.run(*command), "E110", word, hint=False)
+    recipe.write_text('{"strategy": "ties", "params": {"density": 0.5}}')
+    here.ok(*command)
+
+
+def test_resolve_with_nothing_visible(here: InProcess, made: Path, tmp_path: Path) -> None:
+    result = here.run("-C", made / "bob", "resolve", "weight_average", "-o", tmp_path / "out")
+    check_refused(result, "E107", "conjoin")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_digests(here: InProcess, made: Path) -> None:
+    before = contents(made / "alice")
+    alice = ["-C", made / "alice"]
+    check_refused(here.run(*alice, "retract", "0123456789abcdef"), "E108", "0123456789abcdef")
+    check_refused(here.run(*alice, "retract", "0123"), "E108", "8")
+    check_refused(here.run(*alice, "show", "f" * 64), "E108")
+    check_refused(here.run(*alice, "show", "north.safetensors"), "E108")
+    assert contents(made / "alice") == before
+
+
+def test_ambiguous_digest(here: InProcess, made: Path, tmp_path: Path) -> None:
+    """Two weights of one model whose contributions' digests really start with the same eight characters."""
+    with Replica.open(made / "alice") as alice:
+        [north] = [info for info in alice.contributions() if info.title == "north"]
+        base = alice.base
+    text = f'{{"base":"{base}","extras":{{}},"weight":"%s","weights":"{north.weights}"}}'
+    seen: dict[str, int] = {}
+    digest, first, second = "", 0, 0
+    for second in itertools.count(2):
+        digest = hashlib.sha256(b"conjoin/contribution/1" + (text % second).encode()).hexdigest()
+        first = seen.setdefault(digest[:8], second)
+        if first != second:
+            break
+    here.ok("clone", made / "alice", tmp_path / "carol")
+    for weight in (first, second):
+        here.ok("-C", tmp_path / "carol", "add", made / "north.safetensors", "--weight", str(weight))
+    check_refused(here.run("-C", tmp_path / "carol", "retract", digest[:8]), "E109", digest, "more characters")
+    here.ok("-C", tmp_path / "carol", "retract", digest[:20])
+
+
+def test_out_exists(here: InProcess, made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious").write_text("mine")
+    check_refused(here.run("-C", made / "alice", "resolve", "weight_average", "-o", out), "E208", str(out))
+    check_refused(here.run("demo", out), "E208", str(out))
+    assert contents(out) == {"precious": b"mine"}
+    check_refused(here.run("init", made / "alice", "--base", made / "base"), "E602", "alice")
+    check_refused(here.run("clone", made / "alice", made / "bob"), "E602", "bob")
+
+
+def test_sources_that_are_none(here: InProcess, made: Path, tmp_path: Path) -> None:
+    alice = ["-C", made / "alice"]
+    check_refused(here.run(*alice, "sync", tmp_path / "nowhere"), "E501", "nowhere", "mkdir")
+    check_refused(here.run(*alice, "sync", made / "north.safetensors"), "E501", "north.safetensors")
+    check_refused(here.run(*alice, "sync", made / "base"), "E501", "base")
+    check_refused(here.run(*alice, "sync", "s3://bucket/prefix"), "E501", "rclone")
+    (tmp_path / "empty").mkdir()
+    check_refused(here.run("clone", tmp_path / "empty", tmp_path / "new"), "E502")
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_bad_source_does_not_stop_the_others(here: InProcess, made: Path, tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    result = here.run("-C", made / "alice", "sync", tmp_path / "nowhere", tmp_path / "good")
+    assert result.status == 6
+    assert "error[E501]" in result.stderr
+    assert "good: sent" in result.stdout.replace("\n", "")
+
+
+def test_another_space(here: InProcess, made: Path, tmp_path: Path) -> None:
+    here.ok("init", tmp_path / "other", "--base", made / "base")
+    before = contents(made / "alice")
+    check_refused(here.run("-C", made / "alice", "sync", tmp_path / "other"), "E402")
+    assert contents(made / "alice") == before
+    here.ok("-C", tmp_path / "other", "add", made / "west.safetensors")
+    here.ok("-C", tmp_path / "other", "resolve", "weight_average", "-o", tmp_path / "out")
+    check_refused(here.run("-C", made / "alice", "verify", tmp_path / "out"), "E402", "-C DIR")
+
+
+def test_verify_without_a_receipt(here: InProcess, made: Path) -> None:
+    check_refused(here.run("-C", made / "alice", "verify", made / "base"), "E305", "conjoin.json", hint=False)
+
+
+def test_no_replica(here: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (["status"], ["log"], ["whoami"], ["add", "x"], ["-C", "nowhere", "fsck"]):
+        check_refused(here.run(*command), "E601")
+
+
+def test_only_admins_invite_and_only_authors_retract(
+    here: InProcess, made: Path, tmp_path: Path, digests: list[str]
+) -> None:
+    here.ok("clone", made / "alice", tmp_path / "carol")
+    check_refused(here.run("-C", tmp_path / "carol", "invite", "ab" * 32), "E403", hint=False)
+    key = json.loads(here.ok("-C", made / "bob", "whoami", "--json"))["key"]
+    check_refused(here.run("-C", tmp_path / "carol", "invite", key), "E407")
+    check_refused(here.run("-C", tmp_path / "carol", "retract", digests[0]), "E407")
+    check_refused(here.run("-C", made / "alice", "invite", "not a key"), "E403", hint=False)
+    check_refused(here.run("-C", made / "alice", "invite", "00" * 32), "E403", hint=False)
+
+
+def test_key_file_that_others_can_read(here: InProcess, made: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True) if shutil.which(
+        "ssh-keygen"
+    ) else shutil.copy(made / "bob" / ".conjoin" / "local" / "key", key)
+    key.chmod(0o644)
+    result = here.run("init", tmp_path / "new", "--base", made / "base", "--key", key)
+    check_refused(result, "E606", str(key), "chmod")
+    assert not (tmp_path / "new").exists()
+    key.chmod(0o600)
+    here.ok("init", tmp_path / "new", "--base", made / "base", "--key", key)
+    key.chmod(0o640)
+    check_refused(here.run("-C", tmp_path / "new", "add", made / "west.safetensors"), "E606", str(key))
+    check_refused(here.run("init", tmp_path / "newer", "--base", made / "base", "--key", tmp_path / "none"), "E606")
+
+
+def test_locked_by_another_process(here: InProcess, made: Path) -> None:
+    lock = made / "alice" / ".conjoin" / "local" / "lock"
+    code = (
+        "import sys; from conjoin.store.lock import ReplicaLock\n"
+        "with ReplicaLock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    try:
+        before = contents(made / "alice")
+        for command in (["add", made / "west.safetensors"], ["sync", made / "bob"]):
+            check_refused(here.run("-C", made / "alice", *command), "E603", str(holder.pid))
+        assert contents(made / "alice") == before
+        here.ok("-C", made / "alice", "status")
+    finally:
+        holder.communicate(timeout=10)
+
+
+def test_a_copied_replica_does_not_write(here: InProcess, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "alice", tmp_path / "copy")
+    check_refused(here.run("-C", tmp_path / "copy", "add", made / "west.safetensors"), "E607", "clone")
+
+
+def _copy(replica: Path, to: Path) -> Path:
+    shutil.copytree(replica, to)
+    create_instance(to / ".conjoin" / "local" / "instance")
+    return to
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(errno.ENOSPC, "E605", "space"), (errno.EROFS, "E604", ""), (errno.EIO, "E608", "")]
+)
+@pytest.mark.parametrize("command", ["add", "resolve", "sync", "init", "clone"])
+def test_a_disk_that_refuses(
+    here: InProcess,
+    made: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    number: int,
+    code: str,
+    word: str,
+) -> None:
+    """The system calls that write fail as on a full, read-only or broken disk."""
+    replica = _copy(made / "alice", tmp_path / "alice")
+    arguments = {
+        "add": ["-C", replica, "add", made / "west.safetensors"],
+        "resolve": ["-C", replica, "resolve", "weight_average", "-o", tmp_path / "out"],
+        "sync": ["-C", _copy(made / "bob", tmp_path / "bob"), "sync", made / "alice"],
+        "init": ["init", tmp_path / "new", "--base", made / "base"],
+        "clone": ["clone", made / "bob", tmp_path / "new"],
+    }[command]
+    before = contents(replica)
+    real = os.fsync
+
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        for name in ("write", "pwrite", "pwritev", "fsync"):
+            patch.setattr(os, name, refuse)
+        result = here.run(*arguments)
+    assert os.fsync is real
+    check_refused(result, code, word)
+    assert contents(replica) == before
+    assert not (tmp_path / "new" / ".conjoin").exists()
+    assert not (tmp_path / "out").exists()
+    if command in ("add", "resolve"):
+        here.ok(*arguments)
+
+
+def _private_disk(folder: Path, size: str) -> list[str]:
+    """A shell prefix that runs `sh -c …` with a small disk of its own on `folder`; skips where that is not allowed."""
+    prefix = ["unshare", "-m", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size={size} none {folder}"
+    if not shutil.which("unshare") or subprocess.run([*prefix, mount], capture_output=True, check=False).returncode:
+        pytest.skip("no private mounts here")
+    return [*prefix, f'{mount} && cd {folder} && eval "$0"']
+
+
+def test_a_disk_that_is_really_full(made: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    story = (
+        f'conjoin() {{ {sys.executable} -m conjoin "$@"; }}\n'
+        f"conjoin -q init r --base {made}/base && conjoin -q -C r add {made}/north.safetensors || exit 1\n"
+        f"conjoin -q -C r add {made}/south.safetensors\nconjoin -q -C r add {made}/west.safetensors\necho status $?\n"
+        "conjoin -q -C r fsck\necho fsck $?\nfind r/.conjoin/local/tmp -type f\n"
+    )
+    done = subprocess.run([*_private_disk(disk, "300k"), story], capture_output=True, text=True, check=False)
+    assert "error[E605]" in done.stderr, done
+    assert "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-2:] == ["status 7", "fsck 0"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_replica(here: InProcess, made: Path, tmp_path: Path) -> None:
+    replica = _copy(made / "alice", tmp_path / "alice")
+    for folder in [path for path in replica.rglob("*") if path.is_dir()]:
+        folder.chmod(0o500)
+    try:
+        check_refused(here.run("-C", replica, "add", made / "west.safetensors"), "E604")
+    finally:
+        for folder in [replica, *replica.rglob("*")]:
+            if folder.is_dir():
+                folder.chmod(0o700)
+
+
+def test_damage_is_named(here: InProcess, made: Path, tmp_path: Path) -> None:
+    replica = _copy(made / "alice", tmp_path / "alice")
+    leaf = max(
+        (replica / ".conjoin" / "leaf").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0
+    )
+    data = bytearray(leaf.read_bytes())
+    data[100] ^= 4
+    leaf.chmod(0o600)
+    leaf.write_bytes(data)
+    name = str(leaf.relative_to(replica / ".conjoin"))
+    result = here.run("-C", replica, "fsck")
+    assert (result.status, name in result.stdout) == (4, True)
+    check_refused(here.run("-C", replica, "resolve", "weight_average", "-o", tmp_path / "out"), "E301", leaf.name[:12])
+    assert not (tmp_path / "out").exists()
+    assert name in here.ok("-C", replica, "fsck", "--repair-from", made / "alice")
+    here.ok("-C", replica, "resolve", "weight_average", "-o", tmp_path / "out")
+
+
+def test_a_file_that_changed_in_place(here: InProcess, made: Path, tmp_path: Path) -> None:
+    replica = _copy(made / "bob", tmp_path / "bob")
+    model = shutil.copy(made / "north.safetensors", tmp_path / "moving.safetensors")
+    here.ok("-C", replica, "add", model, "--in-place")
+    data = bytearray(Path(model).read_bytes())
+    data[-3] ^= 1
+    Path(model).write_bytes(data)
+    result = here.run("-C", replica, "resolve", "weight_average", "-o", tmp_path / "out")
+    check_refused(result, "E303", "moving.safetensors")
+    assert not (tmp_path / "out").exists()
