@@ -3,8 +3,11 @@
 The file is an unencrypted OpenSSH Ed25519 private key, so a user's own one can serve. It never leaves the replica.
 """
 
+import base64
+import binascii
 import os
 import stat
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 KEY_BYTES_MAX = 64 * 1024
-_HEADER = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+_BEGIN, _END = b"-----BEGIN OPENSSH PRIVATE KEY-----", b"-----END OPENSSH PRIVATE KEY-----"
+_MAGIC = b"openssh-key-v1\0"
 
 
 @dataclass(frozen=True)
@@ -77,39 +81,85 @@ def load_key(path: str | os.PathLike[str]) -> SigningKey:
     """Read a key file: ours, or a user's unencrypted OpenSSH Ed25519 key.
 
     Raises:
-        KeyFileError: it is missing, open to others, encrypted, or no Ed25519 private key.
+        KeyFileError: it is missing, open to others, encrypted, damaged, or no Ed25519 private key.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
     source = Path(path)
-    text = _read(source)
-    if not text.lstrip().startswith(_HEADER):
-        raise _refused(source, "it is not an OpenSSH private key", "make one with `ssh-keygen -t ed25519 -N ''`")
+    blob = _unarmoured(source, _read(source))
     try:
-        private = load_ssh_private_key(text, password=None)
-    except UnsupportedAlgorithm as cause:
-        raise _refused(source, f"the key cannot be used: {cause}", _ED25519_HINT) from cause
-    except (TypeError, ValueError) as cause:
-        if "assword" in str(cause) or "ncrypt" in str(cause):
-            raise _refused(
-                source,
-                "the key is encrypted with a password",
-                "give an unencrypted key: copy it and run `ssh-keygen -p -N '' -f COPY`",
-            ) from cause
-        raise _refused(source, "the key file is damaged", "restore it from a copy, or clone with a new key") from cause
-    if not isinstance(private, Ed25519PrivateKey):
-        kind = type(private).__name__.lstrip("_").removesuffix("PrivateKey")
-        raise _refused(source, f"it is a key of type {kind} and not Ed25519", _ED25519_HINT)
-    return _signing_key(private, source)
-
-
-_ED25519_HINT = "make an Ed25519 key with `ssh-keygen -t ed25519 -N ''`"
+        seed, public = _unpack(source, blob)
+    except (IndexError, struct.error) as cause:
+        raise _damaged(source) from cause
+    key = _signing_key(Ed25519PrivateKey.from_private_bytes(seed), source)
+    if bytes.fromhex(key.public) != public:
+        raise _damaged(source)
+    return key
 
 
 def _signing_key(private: "Ed25519PrivateKey", path: Path) -> SigningKey:
     return SigningKey(private.public_key().public_bytes_raw().hex(), path, private.sign)
+
+
+def _unarmoured(path: Path, text: bytes) -> bytes:
+    """The binary inside the BEGIN and END lines."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    if len(lines) < 3 or lines[0] != _BEGIN or lines[-1] != _END:
+        raise _refused(path, "it is not an OpenSSH private key", "make one with `ssh-keygen -t ed25519 -N ''`")
+    try:
+        return base64.b64decode(b"".join(lines[1:-1]), validate=True)
+    except binascii.Error as cause:
+        raise _damaged(path) from cause
+
+
+def _unpack(path: Path, blob: bytes) -> tuple[bytes, bytes]:
+    """Seed and public key of the one Ed25519 key in an OpenSSH key file (openssh/PROTOCOL.key).
+
+    The file holds the public key three times; a damaged file would otherwise be another key without a word. Raises
+    IndexError or struct.error when the file ends too soon.
+    """
+    if not blob.startswith(_MAGIC):
+        raise _damaged(path)
+    cipher, _, _, rest = _strings(blob[len(_MAGIC) :], 3)
+    if cipher != b"none":
+        hint = "give an unencrypted key: copy it and run `ssh-keygen -p -N '' -f COPY`"
+        raise _refused(path, "the key is encrypted with a password", hint)
+    count = rest[:4]
+    outer, secret, rest = _strings(rest[4:], 2)
+    kind = _strings(outer, 1)[0]
+    if kind != b"ssh-ed25519":
+        hint = "make an Ed25519 key with `ssh-keygen -t ed25519 -N ''`"
+        raise _refused(path, f"it is a key of type {kind.decode('ascii', 'replace'):.40} and not ssh-ed25519", hint)
+    inner, public, private, _, padding = _strings(secret[8:], 4)
+    whole = (
+        count == b"\0\0\0\1"
+        and secret[:4] == secret[4:8]
+        and inner == kind
+        and outer == _string(kind) + _string(public)
+        and len(private) == 64
+        and private[32:] == public
+        and padding == bytes(range(1, len(padding) + 1))
+        and not rest
+    )
+    if not whole:
+        raise _damaged(path)
+    return private[:32], public
+
+
+def _string(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
+
+
+def _strings(data: bytes, count: int) -> list[bytes]:
+    """The first `count` length-prefixed strings of `data`, and what follows them."""
+    found: list[bytes] = []
+    for _ in range(count):
+        (size,) = struct.unpack_from(">I", data)
+        if len(data) < 4 + size:
+            raise IndexError
+        found.append(data[4 : 4 + size])
+        data = data[4 + size :]
+    return [*found, data]
 
 
 def _read(path: Path) -> bytes:
@@ -135,6 +185,10 @@ def _read(path: Path) -> bytes:
         return os.read(descriptor, KEY_BYTES_MAX)
     finally:
         os.close(descriptor)
+
+
+def _damaged(path: Path) -> KeyFileError:
+    return _refused(path, "the key file is damaged", "restore it from a copy, or make a new replica with a new key")
 
 
 def _refused(path: Path, what: str, hint: str) -> KeyFileError:
