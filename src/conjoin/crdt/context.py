@@ -79,8 +79,13 @@ class CausalContext:
     @property
     def cloud(self) -> frozenset[Dot]:
         """The dots beyond the version vector: seen, while an earlier one of the same replica is not."""
-        seen = self.vector
-        return frozenset(dot for dot in self if dot.counter >= seen.get(dot.replica, 0))
+        return frozenset(
+            Dot(replica, counter)
+            for replica, ranges in self.ranges.items()
+            for start, stop in ranges
+            if start > 0
+            for counter in range(start, stop)
+        )
 
     def next_counter(self, replica: str) -> int:
         """The first counter above every dot seen of `replica`."""

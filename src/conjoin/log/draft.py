@@ -87,8 +87,8 @@ def _links(log: Log, author: str, kind: str, body: canonical.Json, own: tuple[Di
 
 
 def _required(log: Log, author: str, kind: str, body: canonical.Json) -> Sequence[Digest]:
-    """What must be among the ancestors: the operations that let the author in, and the adds it retracts."""
-    required: list[Digest] = []
+    """What must be among the ancestors: the adds it retracts, and the operations that let the author in."""
+    required = list(retracted_adds(body)) if kind == "retract" else []
     for role in ("admin", "member"):
         letting_in = (
             operation.id
@@ -97,6 +97,4 @@ def _required(log: Log, author: str, kind: str, body: canonical.Json) -> Sequenc
             and (operation.meaning.key, operation.meaning.role) == (author, role)
         )
         required.extend(list(letting_in)[:1])
-    if kind == "retract":
-        required.extend(retracted_adds(body))
     return [operation for operation in required if log.has(operation)]

@@ -13,6 +13,7 @@ DEPS_MAX = 16
 OPERATIONS_PER_AUTHOR_MAX = 1_000_000
 DEPS_LEAST = 2
 OPERATION_BYTES_LEAST = 4_096
+"""More than any genesis takes, so a genesis never breaks the limit it sets."""
 NAME_CHARS_MAX = 200
 
 RetractPolicy = Literal["author", "member"]

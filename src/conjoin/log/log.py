@@ -17,7 +17,6 @@ from conjoin.log.waiting import OPERATIONS_MAX, SIZE_BYTES_MAX, WaitingRoom
 from conjoin.wire.digest import Digest
 
 REFUSED_MAX = 100_000
-"""How many refused ids are remembered. An older one that comes back is judged again, to the same verdict."""
 
 Status = Literal["admitted", "known", "waiting", "refused", "dropped"]
 
@@ -57,6 +56,8 @@ class Log:
         space: id of the genesis, which may arrive later.
         waiting_operations_max: how many operations may wait for their ancestors.
         waiting_bytes_max: how many bytes of envelopes may wait.
+        refused_max: how many refused ids are remembered; an older one that comes back is judged again, to the same
+            verdict.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class Log:
         *,
         waiting_operations_max: int = OPERATIONS_MAX,
         waiting_bytes_max: int = SIZE_BYTES_MAX,
+        refused_max: int = REFUSED_MAX,
     ) -> None:
         self.space = space
         self._ancestry = Ancestry()
         self._room = WaitingRoom(waiting_operations_max, waiting_bytes_max)
         self._refused: dict[Digest, ConjoinError] = {}
+        self._refused_max = refused_max
         self._in_order: tuple[Operation, ...] | None = None
 
     @classmethod
@@ -167,7 +170,7 @@ class Log:
     def _remember_refused(self, operation: Operation, error: ConjoinError) -> None:
         self._room.leave(operation)
         self._refused[operation.id] = error
-        if len(self._refused) > REFUSED_MAX:
+        if len(self._refused) > self._refused_max:
             del self._refused[next(iter(self._refused))]
 
     def __len__(self) -> int:

@@ -146,7 +146,7 @@ def read_payload(payload: bytes, envelope: bytes = b"") -> Operation:
         raise MalformedOperationError(f"body is not an object: {fields['body']!r:.80}")
     links = _read_links(fields, kind)
     author = check_key_hex(fields["author"], "author")
-    meaning = _read_body(kind, version, fields["body"], len(payload))
+    meaning = _read_body(kind, version, fields["body"])
     return Operation(sha256(payload), author, *links, kind, version, fields["body"], payload, envelope, meaning)
 
 
@@ -180,23 +180,14 @@ def retracted_adds(body: canonical.Json) -> tuple[Digest, ...]:
     return digests_field(exact_fields(body, ("adds",), "retract")["adds"], 1, PAYLOAD_BYTES_MAX, "adds")
 
 
-def _read_genesis(body: canonical.Json, payload_bytes: int) -> Genesis:
-    genesis = Genesis.from_json(body)
-    if payload_bytes > genesis.policy.limits.operation_bytes:
-        raise MalformedOperationError(
-            f"genesis has {payload_bytes} bytes, its own limit is {genesis.policy.limits.operation_bytes}"
-        )
-    return genesis
-
-
-def _read_member(body: canonical.Json, _payload_bytes: int) -> Member:
+def _read_member(body: canonical.Json) -> Member:
     fields = exact_fields(body, ("key", "role"), "member")
     if fields["role"] not in ("admin", "member"):
         raise MalformedOperationError(f"role is admin or member: {fields['role']!r:.40}")
     return Member(check_key_hex(fields["key"], "key"), fields["role"])
 
 
-def _read_add(body: canonical.Json, _payload_bytes: int) -> Add:
+def _read_add(body: canonical.Json) -> Add:
     fields = exact_fields(body, ("contribution", "license", "time", "title"), "add")
     return Add(
         Contribution.from_json(fields["contribution"]),
@@ -206,22 +197,22 @@ def _read_add(body: canonical.Json, _payload_bytes: int) -> Add:
     )
 
 
-def _read_retract(body: canonical.Json, _payload_bytes: int) -> Retract:
+def _read_retract(body: canonical.Json) -> Retract:
     return Retract(retracted_adds(body))
 
 
-_READERS: Mapping[str, Callable[[canonical.Json, int], Meaning]] = {
+_READERS: Mapping[str, Callable[[canonical.Json], Meaning]] = {
     "add": _read_add,
-    "genesis": _read_genesis,
+    "genesis": Genesis.from_json,
     "member": _read_member,
     "retract": _read_retract,
 }
 
 
-def _read_body(kind: str, version: int, body: canonical.Json, payload_bytes: int) -> Meaning:
+def _read_body(kind: str, version: int, body: canonical.Json) -> Meaning:
     reader = _READERS.get(kind)
     if reader is not None and version == VERSION:
-        return reader(body, payload_bytes)
+        return reader(body)
     if kind == "genesis":
         raise MalformedOperationError(
             f"genesis has version {version}, this software reads version {VERSION}",

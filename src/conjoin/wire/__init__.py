@@ -1,1 +1,1 @@
-"""Bytes to values and back: digests, canonical JSON, Merkle trees, manifests, headers, envelopes. Never touches a file."""
+"""Bytes to values and back: digests, canonical JSON, Merkle trees, manifests, headers, envelopes. Touches no file."""

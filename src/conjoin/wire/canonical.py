@@ -11,7 +11,7 @@ Json = Any
 """A JSON value without floats: None, bool, int (|n| < 2^53), str, list, dict with str keys."""
 
 NESTING_MAX = 64
-"""How deep arrays and objects may nest. A rule and not a limit of the stack, or replicas would differ on deep values."""
+"""How deep arrays and objects may nest. A rule, not the stack's limit, or replicas would differ on deep values."""
 
 
 def encode(value: Json) -> bytes:

@@ -114,7 +114,9 @@ class Manifest:
 
     def encode(self) -> bytes:
         """The canonical bytes stored under `manifest/<digest>`."""
-        tensors = [{"dtype": t.dtype, "leaves": list(t.leaves), "name": t.name, "shape": list(t.shape)} for t in self.tensors]
+        tensors = [
+            {"dtype": t.dtype, "leaves": list(t.leaves), "name": t.name, "shape": list(t.shape)} for t in self.tensors
+        ]
         return canonical.encode({"format": FORMAT, "tensors": tensors})
 
     @classmethod
