@@ -12,10 +12,8 @@ import pytest
 
 from conjoin import kernels
 from conjoin.errors import SelfTestError
-from conjoin.kernels import Coefficients, backend, compiled, jit, native, reference, selftest
+from conjoin.kernels import compiled, jit, native, reference, selftest
 from conjoin.kernels.golden import GOLDEN
-
-HALF = Coefficients((0.5,), 1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +99,7 @@ FLUSH = 0x9FC0
 
 @pytest.mark.skipif(not jit.IS_X86, reason="sets the floating point state of x86")
 def test_flushed_subnormals_change_nothing():
-    """With FTZ and DAZ on, as a library built with -ffast-math leaves them, compiled bytes stay and the reference refuses."""
+    """With FTZ and DAZ on, as -ffast-math libraries leave them, compiled bytes stay and the reference refuses."""
     code = f"""
         import numba
         from conjoin import kernels

@@ -1,4 +1,4 @@
-"""Write the golden digests of the kernels' self-test from the reference arithmetic. Run it only when bits change on purpose."""
+"""Write the golden digests of the kernels' self-test from the reference; for when bits change on purpose."""
 
 from pathlib import Path
 

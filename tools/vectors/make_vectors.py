@@ -1,7 +1,7 @@
 """Write tests/vectors/<strategy>/*.json from the reference arithmetic. Run it only when bits change on purpose.
 
-The outputs are ours; that they are right is shown elsewhere: by the worked examples, by exact rational arithmetic, and by
-the properties of the conformance suite. These files pin the bytes, on every backend and for ever.
+The outputs are ours; that they are right is shown elsewhere: by the worked examples, by exact arithmetic, and by the
+properties of the conformance suite. These files pin the bytes, on every backend and for ever.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Write the worked examples tests/vectors/<strategy>/worked-*.json: results derived by hand, none of our arithmetic used.
+"""Write the worked examples tests/vectors/<strategy>/worked-*.json: derived by hand, none of our arithmetic used.
 
 The inputs are a 2×4 base and three task vectors in eighths, small enough to merge with a pencil. Results are exact
 rationals, rounded to the output format by the standard library (F64) or by hand (the few float32 patterns below). Only

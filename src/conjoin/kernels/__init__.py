@@ -1,4 +1,4 @@
-"""Arithmetic whose every bit is specified: formats, operations, draws, exact coefficients; opens nothing, knows no model."""
+"""Arithmetic whose every bit is specified: formats, operations, draws, coefficients; opens nothing, knows no model."""
 
 from conjoin.kernels.backend import backend_note, current, use
 from conjoin.kernels.counting import Found, select_from_bottom, select_from_top

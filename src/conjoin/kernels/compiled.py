@@ -1,4 +1,4 @@
-"""The compiled arithmetic: the operations of `reference`, by numba kernels; hands over addresses, computes nothing itself.
+"""The compiled arithmetic: the operations of `reference`, by numba kernels; hands over addresses, computes nothing.
 
 Importing this module imports numba. Arguments are checked in `ops`, not here.
 """

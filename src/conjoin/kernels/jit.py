@@ -1,18 +1,20 @@
-"""How kernels are compiled: numba's options, where the machine code is kept, and the floating point state; no arithmetic."""
+"""How kernels are compiled: numba's options, keeping machine code, the floating point state; holds no arithmetic."""
 
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import extending, njit, types
+
+intrinsic: Any = extending.intrinsic
+"""Marks a function that writes LLVM code; typed here because numba is not."""
 
 CACHE = {"enabled": True}
-"""Whether machine code is kept on disk between processes. `backend` turns it off where the disk refuses."""
+"""Whether machine code is kept on disk between processes; `backend` turns it off where the disk refuses."""
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile without the interpreter lock, fast-math or Python's division; keep the code on disk where that is possible."""
+    """Compile without interpreter lock, fast-math or Python's division; keep the code on disk where possible."""
     options: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
     if CACHE["enabled"]:
         try:

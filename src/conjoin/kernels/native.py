@@ -2,15 +2,17 @@
 
 All of them stand in this one file because numba's cache watches the file of a kernel, not the files of its helpers.
 Rules that keep them fast and exact: arrays come as addresses, so one compilation serves every k and format; work goes
-through pieces of PIECE elements that stay in the first-level cache; a choice between values is `select`, never a branch;
-constants next to uint64 are uint64; no fast-math, no parallel loops, no function of the C library.
+through pieces of PIECE elements that stay in the first-level cache; a choice of values is `select`, never a branch;
+constants next to uint64 are uint64; no fast-math, no parallel loops, no C library. Numba finds the types of the
+arguments, so they are not written here: addresses are uint64, counts and codes int64, values float64.
 """
+# ruff: noqa: ANN001, ANN201
+# pyright: reportMissingParameterType=false
 
 from typing import Any
 
 import numpy as np
-from numba import carray, types
-from numba.extending import intrinsic
+from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
 
 from conjoin.kernels import jit
 
@@ -25,7 +27,7 @@ LOW32 = U64(0xFFFF_FFFF)
 def _cast(source: Any, target: Any) -> Any:
     """An intrinsic that reads the bits of one type as another."""
 
-    @intrinsic
+    @jit.intrinsic
     def cast(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return builder.bitcast(args[0], context.get_value_type(signature.return_type))
@@ -41,7 +43,7 @@ f32_of = _cast(types.uint32, types.float32)
 bits32_of = _cast(types.float32, types.uint32)
 
 
-@intrinsic
+@jit.intrinsic
 def select(typingctx: Any, condition: Any, yes: Any, no: Any) -> Any:  # noqa: ARG001
     """`yes if condition else no` without a branch; both sides are of one type."""
 
@@ -51,7 +53,7 @@ def select(typingctx: Any, condition: Any, yes: Any, no: Any) -> Any:  # noqa: A
     return yes(types.boolean, yes, yes), codegen
 
 
-@intrinsic
+@jit.intrinsic
 def pointer(typingctx: Any, address: Any, dtype: Any) -> Any:  # noqa: ARG001
     """The address as a typed pointer."""
     target = types.CPointer(dtype.dtype)

@@ -1,4 +1,4 @@
-"""The operations of the arithmetic, as the other rooms call them; checks and orders arguments, leaves the work to a backend.
+"""The operations of the arithmetic as other rooms call them; checks arguments, leaves the work to a backend.
 
 Raw arrays are 1-D bit patterns of a format. Every input is widened exactly to float64, every operation is one IEEE 754
 operation in the order written, and the result is rounded once.

@@ -1,7 +1,7 @@
-"""The reference arithmetic: every operation in plain NumPy, slow and obvious; the compiled one must give the same bytes.
+"""The reference arithmetic: every operation in plain NumPy, slow and obvious; the compiled one must equal it.
 
-Only ufuncs whose every result bit IEEE 754 fixes are used: + - * /, comparisons, integers and bits, `where`. No sums, no
-products, no sorting of floats, no transcendental functions. Arguments are checked in `ops`, not here.
+Only ufuncs whose every result bit IEEE 754 fixes are used: + - * /, comparisons, integers and bits, `where`. No sums,
+no products, no sorting of floats, no transcendental functions. Arguments are checked in `ops`, not here.
 """
 
 from collections.abc import Sequence
@@ -85,10 +85,8 @@ def tie_histograms(
     for i, tensor in enumerate(tensors):
         keys = magnitude_keys(_delta(tensor, base, form))
         index = np.flatnonzero(keys == np.uint32(thresholds[i])) + start
-        if bins is None:
-            chosen = index >> INDEX_SHIFT
-        else:
-            chosen = index[(index >> INDEX_SHIFT) == bins[i]] & (INDEX_BINS - 1)
+        upper, lower = index >> INDEX_SHIFT, index & (INDEX_BINS - 1)
+        chosen = upper if bins is None else lower[upper == bins[i]]
         counts[i] += np.bincount(chosen, minlength=INDEX_BINS)
     return counts
 

@@ -19,10 +19,10 @@ RawArray = npt.NDArray[Any]
 """Bit patterns of a float format: uint16 (BF16, F16), uint32 (F32) or uint64 (F64)."""
 
 Params = Mapping[str, Any]
-"""Parsed parameters: Fraction for numbers, str for choices, bool for flags, a tuple per contribution for ByContribution."""
+"""Parsed parameters: Fraction for numbers, str for choices, bool for flags, a tuple for ByContribution."""
 
 BLOCK_ELEMENTS = 65_536
-"""Elements of a canonical block (NUMERICS section 11.6). Every slice handed to a strategy starts at a multiple of it."""
+"""Elements of a canonical block (NUMERICS section 11.6). Every slice given to a strategy starts at a multiple of it."""
 
 
 class Scope(Enum):
@@ -66,7 +66,7 @@ Unit = Annotated[Fraction, Domain(above=Fraction(0), maximum=Fraction(1))]
 
 @dataclass(frozen=True, slots=True)
 class ByContribution:
-    """Marks a parameter given once per contribution, keyed by digest: `-p t.7f3a91c2=0.3`. Parsed to a tuple or None."""
+    """Marks a parameter given per contribution, keyed by digest: `-p t.7f3a91c2=0.3`. Parsed to a tuple or None."""
 
     domain: Domain = Domain()
 
@@ -210,11 +210,11 @@ def parse_decimal(value: object, where: str) -> Fraction:
     elif isinstance(value, bool):
         text = ""
     elif isinstance(value, float):
-        text = format(value, "f") if value != value or abs(value) == float("inf") else np.format_float_positional(value, trim="-")
+        text = np.format_float_positional(value, trim="-")
     else:
         text = str(value).strip()
     if not _DECIMAL.fullmatch(text):
-        raise BadParameterError(f"{where} is {value!r}, not a decimal number", hint="write it plainly, for example 0.25")
+        raise BadParameterError(f"{where} is {value!r}, not a decimal number", hint="write it plainly, like 0.25")
     return Fraction(text)
 
 
@@ -227,10 +227,9 @@ def canonical_decimal(value: Fraction) -> str:
     scale, denominator = 0, value.denominator
     while denominator % 10 == 0:
         denominator, scale = denominator // 10, scale + 1
-    for prime, other in ((2, 5), (5, 2)):
+    for prime in (2, 5):
         while denominator % prime == 0:
             denominator, scale = denominator // prime, scale + 1
-            value = value * other / other
     if denominator != 1:
         raise BadParameterError(f"{value} has no finite decimal form", hint="write it as a decimal, for example 0.333")
     digits = str(abs(value.numerator) * 10**scale // value.denominator).rjust(scale + 1, "0")
@@ -282,7 +281,8 @@ class Strategy:
                 return parameter
         names = [p.name for p in self.parameters]
         near = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean `{near[0]}`?" if near else f"it takes {', '.join(f'`{n}`' for n in names) or 'no parameters'}"
+        takes = ", ".join(f"`{known}`" for known in names) or "no parameters"
+        hint = f"did you mean `{near[0]}`?" if near else f"it takes {takes}"
         raise UnknownParameterError(f"{self.name} has no parameter `{name}`", hint=hint)
 
     def parse(self, given: Mapping[str, object]) -> dict[str, Any]:
@@ -338,8 +338,17 @@ def strategy(
         name = function.__name__
         assert name not in _REGISTRY, f"strategy {name} is declared twice"
         _REGISTRY[name] = Strategy(
-            name, function, scope, needs_base, tuple(passes), stochastic, normalises, source, version,
-            tuple(_parameter(p) for p in list(inspect.signature(function).parameters.values())[1:]), uses_base,
+            name,
+            function,
+            scope,
+            needs_base,
+            tuple(passes),
+            stochastic,
+            normalises,
+            source,
+            version,
+            tuple(_parameter(p) for p in list(inspect.signature(function).parameters.values())[1:]),
+            uses_base,
         )
         return function
 

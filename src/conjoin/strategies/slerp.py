@@ -21,7 +21,7 @@ STEPS_MAX = 50
 STEP_SMALLEST = Fraction(1, 10**12)
 """Length of a step (radians) after which the Karcher mean has converged."""
 SAME = Fraction(1, 10**12)
-"""1 − cosine below which two directions are the same: their arc and their chord differ by less than float32 can show."""
+"""1 − cosine below which two directions are the same: arc and chord differ by less than float32 can show."""
 ANTIPODAL = Fraction(1, 10**9)
 """1 + cosine below which a direction has no logarithm."""
 

@@ -131,10 +131,10 @@ PASSES = (
 def ties(
     x: Block,
     *,
-    density: Unit = Fraction("0.2"),
+    density: Unit = Fraction("0.2"),  # noqa: ARG001
     scale: Number = Fraction(1),
     trim_scope: Literal["model", "tensor"] = "model",
-    count_rule: Literal["threshold", "exact", "official"] = "threshold",
+    count_rule: Literal["threshold", "exact", "official"] = "threshold",  # noqa: ARG001
     agg: Literal["mean", "sum", "max"] = "mean",
     zero_sign: Literal["majority", "plus"] = "majority",
 ) -> RawArray:

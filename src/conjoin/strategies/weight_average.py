@@ -8,7 +8,7 @@ from conjoin.strategies.base import Block, RawArray, Scope, strategy
 @strategy(
     scope=Scope.ELEMENTWISE,
     normalises=True,
-    source="Wortsman et al., ICML 2022, arXiv:2203.05482; with weights nᵢ McMahan et al., AISTATS 2017, arXiv:1602.05629",
+    source="Wortsman et al., ICML 2022, arXiv:2203.05482; weights nᵢ: McMahan et al., AISTATS 2017, arXiv:1602.05629",
 )
 def weight_average(x: Block) -> RawArray:
     """Average the contributions, each counted with its weight.

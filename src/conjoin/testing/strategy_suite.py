@@ -1,4 +1,4 @@
-"""What every strategy must hold, as one pytest class to subclass; with a driver of its own, independent of the executor.
+"""What every strategy must hold, as one pytest class to subclass; its driver is independent of the executor.
 
     class TestTies(StrategySuite):
         strategy = "ties"
@@ -8,7 +8,7 @@ The driver reads everything into memory and is written to be obvious: it knows p
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -152,7 +152,7 @@ def _combined(step: Pass, partials: list[Any]) -> Any:
 
 
 @contextmanager
-def backend(name: Backend) -> Iterator[None]:
+def backend(name: Backend) -> Generator[None]:
     """Insist on one arithmetic for a while."""
     kernels.use(name)
     try:
@@ -254,7 +254,7 @@ class StrategySuite:
             assert_same(run(self.subject, model, slice_elements=BLOCK_ELEMENTS), run(self.subject, model))
 
     def test_order_of_arrival_does_not_matter(self) -> None:
-        """Contributions come in canonical order, whatever order they were added in; nothing stays from earlier calls."""
+        """Contributions are taken in canonical order, however they were added; nothing stays from earlier calls."""
         model = wild_model("BF16", 4, {"w": 300})
         digests = list(model.digests)
         for setting in self.settings():
@@ -265,7 +265,7 @@ class StrategySuite:
 
     @pytest.mark.parametrize("form", FORMATS)
     def test_one_contribution_runs_the_formula(self, form: str) -> None:
-        """k = 1 works; a strategy that normalises gives the contribution itself, sign of zero included."""
+        """One contribution works; a strategy that normalises gives the contribution itself, sign of zero included."""
         model = wild_model(form, 1, {"w": 500, "scalar": 1})
         result = run(self.subject, model)
         assert all(result[name].dtype == FORMATS[form].raw for name in model.names)

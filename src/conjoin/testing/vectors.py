@@ -1,4 +1,4 @@
-"""Vector files: inputs, parameters and outputs of a strategy as little-endian hex; reads and writes them, judges nothing."""
+"""Vector files: a strategy's inputs, parameters and outputs as little-endian hex; reads and writes, judges nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
