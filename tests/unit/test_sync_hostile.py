@@ -2,6 +2,7 @@
 
 import base64
 import json
+from functools import partial
 
 import pytest
 from sync_world import EndlessRemote, LyingRemote, Site, keep_content
@@ -305,6 +306,7 @@ def test_damage_in_the_own_store_is_not_sent_on(first: Site) -> None:
     place = MemoryRemote()
     report = first.sync(place)
     assert [refusal.name for refusal in report.refused] == [leaf]
+    assert report.refused[0].what.startswith("in this replica: ")
     assert leaf not in place.objects
     assert report.operations_out == 3
 
@@ -315,7 +317,7 @@ def test_a_flood_of_operations_that_wait_stays_bounded(first: Site, place: Memor
         first.write("note", {"n": i})
     first.sync(place)
     monkeypatch.setattr(session_room, "_place", lambda name: (0, name[::-1]))
-    monkeypatch.setattr(Log.__init__, "__kwdefaults__", {"waiting_operations_max": 3, "waiting_bytes_max": 10**6})
+    monkeypatch.setattr(session_room, "Log", partial(Log, waiting_operations_max=3))
     second = Site.joining("second", first)
     report = second.sync(place)
     assert second.ids == first.ids

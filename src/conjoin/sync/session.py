@@ -42,7 +42,7 @@ from conjoin.wire.manifest import MANIFEST_BYTES_MAX, Manifest
 from conjoin.wire.objects import manifest_name, parse_leaf, parse_manifest, parse_operation
 
 REFUSALS_MAX = 10_000
-"""Refusals are counted beyond this number, not described."""
+"""Refusals beyond this number are not described."""
 BATCH = 1024
 """Operations asked for at once."""
 
@@ -54,17 +54,18 @@ class Outcome:
     operations_in: int = 0
     operations_out: int = 0
     refused: list[Refusal] = field(default_factory=list[Refusal])
-    refused_more: int = 0
     waiting: int = 0
     missing: tuple[Digest, ...] = ()
     failure: ConjoinError | None = None
 
-    def refuse(self, name: str, error: ConjoinError) -> None:
-        """Note that the object `name` was not taken because of `error`."""
+    def refuse(self, name: str, error: ConjoinError, *, here: bool = False) -> None:
+        """Note that the object `name` was not taken because of `error`; `here`: it is this replica's own copy."""
+        what = f"in this replica: {error.what}" if here else error.what
         if len(self.refused) < REFUSALS_MAX:
-            self.refused.append(Refusal(name, error.code, error.what))
-        else:
-            self.refused_more += 1
+            self.refused.append(Refusal(name, error.code, what))
+        elif len(self.refused) == REFUSALS_MAX:
+            what = f"more objects were refused; only the first {REFUSALS_MAX} are listed"
+            self.refused.append(Refusal("", RemoteError.code, what))
 
 
 @dataclass(slots=True)
@@ -253,7 +254,7 @@ def _pull_content(digest: Digest, there: _There, outcome: Outcome) -> Generator[
         data = _bytes_of(answer if held else answer[0])
         manifest = Manifest.decode(data, digest)
     except ConjoinError as error:
-        outcome.refuse(name, error)
+        outcome.refuse(name, error, here=held)
         return None
     if not (yield from _pull_leaves(digest, manifest, there, outcome)):
         return None
@@ -303,13 +304,13 @@ def _push_content(digest: Digest, manifest: Manifest, there: _There, outcome: Ou
             if isinstance(error, RemoteError):
                 outcome.failure = error
             else:
-                outcome.refuse(name, error)
+                outcome.refuse(name, error, here=True)
         if failures:
             return
     name = manifest_name(digest)
     if name not in there.manifests:
         answer = yield Read(name)
         if isinstance(answer, ConjoinError):
-            outcome.refuse(name, answer)
+            outcome.refuse(name, answer, here=True)
             return
         outcome.failure = yield Push(name, answer)
