@@ -2,13 +2,15 @@
 
 import itertools
 import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sync_world import DyingStore, RecordingRemote, Site, assert_complete, assert_kept_in_order
 
 from conjoin.errors import DeviceError
 from conjoin.log import views
-from conjoin.sync.remotes import MemoryRemote
+from conjoin.sync.remotes import FolderRemote, MemoryRemote
 
 
 def sites(count: int) -> list[Site]:
@@ -152,3 +154,15 @@ def test_a_kill_at_any_write_leaves_a_valid_replica_that_resumes(threads: int) -
         assert second.ids == first.ids
         assert second.holds_everything()
     assert die_at > 10
+
+
+def test_sites_that_use_one_folder_at_the_same_time(tmp_path: Path) -> None:
+    everyone = sites(4)
+    for i, site in enumerate(everyone):
+        site.add(f"model-{i}", size_bytes=20_000)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            reports = list(pool.map(lambda site: site.sync(FolderRemote(tmp_path), threads=2), everyone))
+            assert all(report.refused == () and report.failure is None for report in reports)
+    assert_converged(everyone)
+    assert list((tmp_path / ".tmp").iterdir()) == []
