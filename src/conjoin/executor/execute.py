@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from conjoin.errors import DiskFullError, MalformedReceiptError, MissingObjectError
+from conjoin.errors import MalformedReceiptError, MissingObjectError, StoreError
 from conjoin.executor.engine import Engine, workers_for
 from conjoin.executor.receipt import Receipt
 from conjoin.executor.workfolder import WorkFolder, locked, remove, require_absent, work_path
@@ -40,7 +41,7 @@ def execute(
 
     Everything is written to a work folder beside `out` and appears at once when it is complete and durable. A run that
     is killed or interrupted leaves the work folder; the next run of the same plan checks what is finished there and
-    goes on. A run that fails with nothing finished, or because the disk is full, leaves nothing.
+    goes on. A run that fails leaves nothing.
 
     Args:
         plan: what to do.
@@ -74,8 +75,8 @@ def execute(
                 engine = Engine(plan, store, folder, trusted=trust_store, progress=progress, done=done)
                 receipt = _complete(folder, plan, store, engine.run(threads=threads, memory_bytes=memory_bytes))
                 folder.publish(target)
-        except Exception as error:
-            if isinstance(error, DiskFullError) or not folder.finished:
+        except Exception:
+            with suppress(StoreError):
                 remove(work)
             raise
         remove(work)

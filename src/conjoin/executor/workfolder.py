@@ -98,7 +98,6 @@ class WorkFolder:
     def __init__(self, work: Path, plan: Plan, version: str) -> None:
         self.checkpoint = work / "checkpoint"
         self.warnings: set[str] = set()
-        self.finished = 0
         self._work = work
         self._plan = plan
         self._head = {"format": _FORMAT, "plan": plan.digest, "version": version}
@@ -148,7 +147,6 @@ class WorkFolder:
             if all(leaves is not None and merkle_root(leaves) == root for leaves in copies):
                 assert copies[0] is not None
                 found[index] = copies[0]
-        self.finished = len(found)
         return found
 
     def write(self, name: str, offset_bytes: int, data: memoryview) -> None:
@@ -160,7 +158,6 @@ class WorkFolder:
     def finish(self, task: Task, leaves: Leaves) -> None:
         """See `Sink`."""
         self._note({"root": merkle_root(leaves), "tensor": task.name})
-        self.finished += 1
 
     def warn(self, text: str) -> None:
         """See `Sink`."""
