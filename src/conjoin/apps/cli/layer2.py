@@ -64,6 +64,13 @@ class Integers(StrEnum):
     majority = "majority"
 
 
+def _names_from(incomplete: str) -> list[str]:
+    """The names of strategies that start so, for shell completion."""
+    from conjoin.strategies.base import strategies as known
+
+    return [name for name in known() if name.startswith(incomplete)]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(
@@ -88,7 +95,12 @@ def resolve(
         Path, typer.Option("-o", "--out", metavar="OUT", help="The checkpoint folder to make; must not exist.")
     ],
     strategy: Annotated[
-        str | None, typer.Argument(metavar="STRATEGY", help="How to combine; `conjoin strategies` lists them.")
+        str | None,
+        typer.Argument(
+            metavar="STRATEGY",
+            help="How to combine; `conjoin strategies` lists them.",
+            autocompletion=_names_from,
+        ),
     ] = None,
     params: Annotated[
         list[str] | None,
@@ -257,7 +269,9 @@ def verify(
 
 def strategies(
     ctx: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this strategy in full.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show this strategy in full.", autocompletion=_names_from)
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
