@@ -136,7 +136,10 @@ def test_extra_tensors_by_rule() -> None:
         plan(model(0), [model(1, **more), model(2, **other)], "ties", extra="keep")
     assert "`d`" in str(caught.value)
     rule = [{"tensors": "d", "strategy": "weight_average"}]
-    assert actions(plan(model(0), [model(1, **more), model(2, **other)], "ties", extra="keep", rules=rule))["d"] == "strategy"
+    assert (
+        actions(plan(model(0), [model(1, **more), model(2, **other)], "ties", extra="keep", rules=rule))["d"]
+        == "strategy"
+    )
 
 
 def test_integers_and_bools() -> None:
@@ -165,7 +168,11 @@ def test_integers_and_bools() -> None:
 def test_tied_tensors_are_one_task() -> None:
     def tied(seed: int, same: bool = True) -> Model:
         one = noisy({"w": (4, 4)}, seed)["w"]
-        return {"embed": one, "head": one if same else one + one.dtype.type(1), "other": noisy({"w": (4, 4)}, -seed % 97)["w"]}
+        return {
+            "embed": one,
+            "head": one if same else one + one.dtype.type(1),
+            "other": noisy({"w": (4, 4)}, -seed % 97)["w"],
+        }
 
     made = plan(tied(0), [tied(1), tied(2)])
     assert [task.names for task in made.tasks] == [("embed", "head"), ("other",)]
@@ -181,7 +188,11 @@ def test_tied_tensors_are_one_task() -> None:
 def test_groups_and_flat_offsets() -> None:
     rules = [{"tensors": "b", "strategy": "ties", "params": {"density": "0.5"}}]
     made = plan(model(0), [model(1)], "ties", rules=rules)
-    assert [(task.name, task.group, task.flat_offset) for task in made.tasks] == [("a", 0, 0), ("b", 1, 0), ("c", 0, 12)]
+    assert [(task.name, task.group, task.flat_offset) for task in made.tasks] == [
+        ("a", 0, 0),
+        ("b", 1, 0),
+        ("c", 0, 12),
+    ]
     assert [group.elements for group in made.groups] == [13, 5]
     same = plan(model(0), [model(1)], "ties", rules=[{"tensors": "b", "strategy": "ties"}])
     assert len(same.groups) == 1
@@ -211,7 +222,10 @@ def test_weights_of_the_recipe() -> None:
     own = dict(zip(make({}).groups[0].contributions, make({}).groups[0].weights, strict=True))
     assert own == {first: 1, second: 1 / 2}
     changed = make({first: "0"})
-    assert dict(zip(changed.groups[0].contributions, changed.groups[0].weights, strict=True)) == {first: 0, second: 1 / 2}
+    assert dict(zip(changed.groups[0].contributions, changed.groups[0].weights, strict=True)) == {
+        first: 0,
+        second: 1 / 2,
+    }
     with pytest.raises(BadWeightError) as caught:
         make({first: "0", second: "0"})
     assert "zero" in str(caught.value)
