@@ -88,8 +88,15 @@ def cast(source: Path, target: Path, dtype: str) -> Path:
     return target
 
 
-@pytest.mark.parametrize(("dtype", "name"), [("bfloat16", "BF16"), ("float16", "F16")])
-@pytest.mark.parametrize("strategy", ["weight_average", "ties", "slerp"])
+@pytest.mark.parametrize(
+    ("dtype", "name", "strategy"),
+    [
+        ("bfloat16", "BF16", "weight_average"),
+        ("bfloat16", "BF16", "ties"),
+        ("float16", "F16", "dare"),
+        ("float16", "F16", "slerp"),
+    ],
+)
 def test_half_precision_goes_through(dtype: str, name: str, strategy: str, halves, folder: Path) -> None:
     import torch
     from transformers import AutoModel
