@@ -19,6 +19,7 @@ from conjoin.errors import (
 from conjoin.inventory import Added, ContributionInfo, FsckReport, Inventory, OperationInfo, Retracted, Status
 from conjoin.log import Log, Operation, draft, genesis_payload, parse, views
 from conjoin.progress import SILENT, Progress
+from conjoin.store.base import check_object
 from conjoin.store.checkpoint import Checkpoint, open_checkpoint
 from conjoin.store.files import translated_os_errors
 from conjoin.store.fsck import fsck
@@ -488,7 +489,11 @@ class Replica:
             with self._writing(damage_allowed=True):
                 for item in damage:
                     with suppress(ConjoinError):
-                        self.store.replace(item.name, remote.get(item.name))
+                        data = remote.get(item.name)
+                        check_object(item.name, data)
+                        if item.name.startswith("ops/"):
+                            parse(data)
+                        self.store.replace(item.name, data)
                         repaired.append(item.name)
         return FsckReport(objects, size_bytes, tuple(d for d in damage if d.name not in repaired), tuple(repaired))
 
@@ -532,7 +537,8 @@ class Replica:
                 f"{len(differences)} tensors do not fit the base {self.base[:12]}:\n"
                 + "\n".join(f"  {difference}" for difference in differences),
                 where=str(checkpoint.path),
-                hint=f"was it tuned from another base? `conjoin show {self.base[:12]}` lists the base's tensors",
+                hint=f"was it tuned from another base? `conjoin show {self.base[:12]}` lists the base's tensors"
+                + ("" if partial else "; `--partial` allows missing and additional tensors"),
             )
 
     def _sign(self, kind: str, body: dict[str, Any]) -> Operation:
