@@ -241,7 +241,7 @@ class Log:
     def head_of(self, author: str) -> Operation | None:
         """The author's operation of highest seq; of several, the one with the least id; None if it wrote nothing."""
         chain = self._ancestry.chains.get(author)
-        return self.get(min(chain[max(chain)])) if chain else None
+        return self.get(min(chain[len(chain) - 1])) if chain else None  # seqs are 0, 1, … without a gap
 
     def waiting(self) -> tuple[Operation, ...]:
         """The operations that wait for ancestors, in order of arrival."""
