@@ -94,6 +94,38 @@ def test_machine_code_that_cannot_be_kept_is_no_problem(tmp_path):
     assert run_python(code, NUMBA_CACHE_DIR=str(blocked)) == "1 compiled"
 
 
+def test_a_full_disk_is_no_problem():
+    """Where machine code cannot be written the kernels are compiled again, to be kept in memory alone."""
+    code = """
+        import numpy as np
+        from conjoin import kernels
+        from conjoin.kernels import compiled, jit
+
+        def full(raw, form):
+            raise OSError(28, "No space left on device")
+
+        compiled.count_nonfinite = full
+        print(kernels.count_nonfinite(np.array([0x7F80, 1], np.uint16), "BF16"), kernels.current(), jit.CACHE)
+    """
+    assert run_python(code) == "1 compiled {'enabled': False}"
+
+
+def test_many_threads_at_once():
+    """Kernels of several threads do not disturb one another, the first calls included."""
+    code = """
+        from concurrent.futures import ThreadPoolExecutor
+        from conjoin import kernels
+        from conjoin.kernels import Coefficients, selftest
+
+        sources = [selftest.patterns("F32", salt, 100_000) for salt in range(4)]
+        terms = Coefficients((1.0, 0.5, 3.0, -1.0), 1.0)
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: kernels.linear(sources, terms, "F32", "BF16").tobytes(), range(40)))
+        print(len(set(found)))
+    """
+    assert run_python(code) == "1"
+
+
 FLUSH = 0x9FC0
 
 

@@ -103,7 +103,7 @@ def test_ties(data, world, out_form, numerators, aggregate, zero_sign):
 
 
 @given(st.data(), worlds())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_histograms(data, world):
     form, tensors, base = world
     with np.errstate(all="ignore"):

@@ -22,7 +22,8 @@ _HINT = (
 _TINY, _HALF = 2.0**-1022, 0.5
 
 _state: dict[str, str | None] = {"forced": None, "note": None}
-_proven: set[tuple[str, str]] = set()
+_proven: set[object] = set()
+"""The functions that passed their self-test; one that is replaced is another function and is tested again."""
 
 
 def current() -> Backend:
@@ -31,9 +32,8 @@ def current() -> Backend:
 
 
 def use(backend: Backend | None) -> None:
-    """Insist on one arithmetic, for tests; None chooses again. What was proven is proven anew."""
+    """Insist on one arithmetic, for tests; None chooses again."""
     _state["forced"], _state["note"] = backend, None
-    _proven.clear()
 
 
 def backend_note() -> str | None:
@@ -52,8 +52,7 @@ def operation(name: str) -> ModuleType:
     module = _module()
     if module is reference and not _TINY * _HALF:
         raise SelfTestError("this thread flushes subnormal numbers to zero", hint=_HINT)
-    label = module.__name__
-    if (label, name) in _proven:
+    if getattr(module, name) in _proven:
         return module
     problem = _problem(module, name)
     if problem and module is not reference and _state["forced"] is None:
@@ -62,7 +61,7 @@ def operation(name: str) -> ModuleType:
     if problem:
         arithmetic = "reference" if module is reference else "compiled"
         raise SelfTestError(f"the {arithmetic} arithmetic {problem}", hint=_HINT)
-    _proven.add((label, name))
+    _proven.add(getattr(module, name))
     return module
 
 

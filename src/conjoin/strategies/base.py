@@ -1,6 +1,7 @@
 """What a strategy is: a function on blocks, declared by a decorator; knows nothing of files, replicas or CRDTs."""
 
 import difflib
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -370,10 +371,16 @@ def _parameter(declared: inspect.Parameter) -> Parameter:
     raise AssertionError(f"parameter {name} has an annotation that declares no kind: {annotation}")
 
 
-def strategies() -> dict[str, Strategy]:
-    """Every registered strategy by name, those of installed packages (entry point `conjoin.strategies`) included."""
+@functools.cache
+def _load_installed() -> None:
+    """Import the strategies of installed packages, once per process."""
     for point in entry_points(group="conjoin.strategies"):
         point.load()
+
+
+def strategies() -> dict[str, Strategy]:
+    """Every registered strategy by name, those of installed packages (entry point `conjoin.strategies`) included."""
+    _load_installed()
     return dict(sorted(_REGISTRY.items()))
 
 
