@@ -11,6 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from tests.unit.models import Model, noisy, plan_of, read_output
 
 from conjoin.errors import (
     BrokenStrategyError,
@@ -31,7 +32,6 @@ from conjoin.strategies import base as registry
 from conjoin.strategies.base import Block, Extent, Number, Params, Pass, RawArray, Scope, strategy
 from conjoin.wire.digest import Digest
 from conjoin.wire.objects import leaf_name
-from tests.unit.models import Model, noisy, plan_of, read_output
 
 LARGE = (2 << 20) + 70_017  # elements of bf16: a full leaf and a short one
 SHAPES = {"large": (LARGE,), "matrix": (33, 65), "vector": (7,), "scalar": (), "empty": (0, 3)}
@@ -206,7 +206,7 @@ def test_passes_of_a_foreign_strategy_cover_exactly_what_they_promise(registered
     def census(x: Block, params: Params) -> np.ndarray[Any, Any]:
         first = x.flat_offset + x.offset
         indices = np.arange(first, first + len(x.tensors[0]), dtype=np.int64)
-        return np.array([len(indices), int(indices.sum(dtype=np.int64))], np.int64)  # noqa: NPY002
+        return np.array([len(indices), int(indices.sum(dtype=np.int64))], np.int64)
 
     def finish_census(total: np.ndarray[Any, Any], params: Params, extent: Extent) -> tuple[int, ...]:
         extent.warn("counted")
@@ -356,7 +356,8 @@ def test_a_folder_that_cannot_be_written(models: list[Model], tmp_path: Path) ->
 
 def test_progress_ends_at_its_total(models: list[Model], tmp_path: Path) -> None:
     class Recorder:
-        stages: list[list[Any]] = []
+        def __init__(self) -> None:
+            self.stages: list[list[Any]] = []
 
         def start(self, what: str, total_bytes: int) -> None:
             self.stages.append([what, total_bytes, 0])

@@ -16,6 +16,18 @@ from conjoin.kernels import compiled, jit, native, reference, selftest
 from conjoin.kernels.golden import GOLDEN
 
 
+FIRST = 0x6627E8D5
+"""The first word of Philox4x32-10 under key 0 (Random123's known answer)."""
+
+
+def first_draw():
+    return kernels.draws(kernels.DrawKey(0, 0, 0, 0), 0, 4)[0]
+
+
+def wrong(key, start, count):
+    return np.full(count, 8, np.uint32)
+
+
 @pytest.fixture(autouse=True)
 def fresh():
     kernels.use(None)
@@ -42,29 +54,29 @@ def test_the_compiled_arithmetic_is_the_default():
 
 
 def test_a_backend_that_differs_is_refused(monkeypatch):
-    monkeypatch.setattr(compiled, "count_nonfinite", lambda raw, form: 8)
-    assert kernels.count_nonfinite(np.zeros(3, np.uint16), "BF16") == 0
+    monkeypatch.setattr(compiled, "draws", wrong)
+    assert first_draw() == FIRST
     assert kernels.current() == "reference"
-    assert "count_nonfinite" in kernels.backend_note()
+    assert "draws" in kernels.backend_note()
 
 
 def test_a_backend_that_was_insisted_on_and_differs_is_an_error(monkeypatch):
-    monkeypatch.setattr(compiled, "count_nonfinite", lambda raw, form: 8)
+    monkeypatch.setattr(compiled, "draws", wrong)
     kernels.use("compiled")
-    with pytest.raises(SelfTestError, match="count_nonfinite"):
-        kernels.count_nonfinite(np.zeros(3, np.uint16), "BF16")
+    with pytest.raises(SelfTestError, match="draws"):
+        first_draw()
 
 
 def test_a_reference_that_differs_is_an_error(monkeypatch):
-    monkeypatch.setattr(reference, "count_nonfinite", lambda raw, form: 8)
+    monkeypatch.setattr(reference, "draws", wrong)
     kernels.use("reference")
     with pytest.raises(SelfTestError, match="reference"):
-        kernels.count_nonfinite(np.zeros(3, np.uint16), "BF16")
+        first_draw()
 
 
 def test_without_numba_the_reference_runs(monkeypatch):
     monkeypatch.setitem(sys.modules, "conjoin.kernels.compiled", None)
-    assert kernels.count_nonfinite(np.array([0x7F80], np.uint16), "BF16") == 1
+    assert first_draw() == FIRST
     assert "numba" in kernels.backend_note()
 
 
@@ -87,27 +99,25 @@ def test_machine_code_that_cannot_be_kept_is_no_problem(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     code = """
-        import numpy as np
         from conjoin import kernels
-        print(kernels.count_nonfinite(np.array([0x7F80, 1], np.uint16), "BF16"), kernels.current())
+        print(hex(kernels.draws(kernels.DrawKey(0, 0, 0, 0), 0, 4)[0]), kernels.current())
     """
-    assert run_python(code, NUMBA_CACHE_DIR=str(blocked)) == "1 compiled"
+    assert run_python(code, NUMBA_CACHE_DIR=str(blocked)) == f"{FIRST:#x} compiled"
 
 
 def test_a_full_disk_is_no_problem():
     """Where machine code cannot be written the kernels are compiled again, to be kept in memory alone."""
     code = """
-        import numpy as np
         from conjoin import kernels
         from conjoin.kernels import compiled, jit
 
-        def full(raw, form):
+        def full(key, start, count):
             raise OSError(28, "No space left on device")
 
-        compiled.count_nonfinite = full
-        print(kernels.count_nonfinite(np.array([0x7F80, 1], np.uint16), "BF16"), kernels.current(), jit.CACHE)
+        compiled.draws = full
+        print(hex(kernels.draws(kernels.DrawKey(0, 0, 0, 0), 0, 4)[0]), kernels.current(), jit.CACHE)
     """
-    assert run_python(code) == "1 compiled {'enabled': False}"
+    assert run_python(code) == f"{FIRST:#x} compiled {{'enabled': False}}"
 
 
 def test_many_threads_at_once():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.models import DTYPES, SPACE, plan_of, read_output
 
 import conjoin
 from conjoin.errors import (
@@ -29,7 +30,6 @@ from conjoin.executor import execute
 from conjoin.memory import CRDTMergeState, resolve
 from conjoin.plan import Recipe
 from conjoin.store.memory import MemoryStore
-from tests.unit.models import DTYPES, SPACE, plan_of, read_output
 
 FLOATS = ["BF16", "F16", "F32", "F64"]
 STRATEGIES = ["weight_average", "linear", "task_arithmetic", "ties", "dare", "slerp"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.models import SPACE, Model, contributions, keep, noisy, plan_of
 
 from conjoin.errors import (
     BadRecipeError,
@@ -20,7 +21,6 @@ from conjoin.plan import NOTHING, Plan, Recipe, compare_manifests, make_plan
 from conjoin.plan.layout import rewrite_config
 from conjoin.store.memory import MemoryStore
 from conjoin.wire.digest import Digest, leaf_digest, merkle_root, raw, sha256
-from tests.unit.models import SPACE, Model, contributions, keep, noisy, plan_of
 
 SHAPES = {"a": (3, 4), "b": (5,), "c": ()}
 

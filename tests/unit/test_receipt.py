@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.models import noisy, plan_of
 
 from conjoin.errors import ConjoinError, MalformedReceiptError, VerificationError
 from conjoin.executor import Receipt, check_output, execute
 from conjoin.plan import Plan, Recipe
 from conjoin.store.memory import MemoryStore
 from conjoin.wire import canonical
-from tests.unit.models import noisy, plan_of
 
 SHAPES = {"a": (20, 3), "b": (20,), "c": ()}
 FILES = {"config.json": b'{"torch_dtype": "bfloat16"}', "tokenizer.json": b"[]"}

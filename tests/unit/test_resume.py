@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.models import noisy, plan_of
 
 from conjoin.errors import DiskFullError, OutputExistsError
 from conjoin.executor import Receipt, check_output, execute
@@ -15,7 +16,6 @@ from conjoin.executor.workfolder import work_path
 from conjoin.plan import Plan, Recipe
 from conjoin.store.memory import MemoryStore
 from conjoin.wire.digest import Digest
-from tests.unit.models import noisy, plan_of
 
 SHAPES = {f"layer.{i}": (40, 9 + i) for i in range(6)} | {"large": ((2 << 20) + 5,), "scalar": ()}
 FILES = {"config.json": b"{}"}
