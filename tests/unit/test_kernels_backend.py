@@ -15,13 +15,12 @@ from conjoin.errors import SelfTestError
 from conjoin.kernels import compiled, jit, native, reference, selftest
 from conjoin.kernels.golden import GOLDEN
 
-
 FIRST = 0x6627E8D5
 """The first word of Philox4x32-10 under key 0 (Random123's known answer)."""
 
 
 def first_draw():
-    return kernels.draws(kernels.DrawKey(0, 0, 0, 0), 0, 4)[0]
+    return kernels.draws((0, 0, 0, 0), 0, 4)[0]
 
 
 def wrong(key, start, count):
@@ -100,7 +99,7 @@ def test_machine_code_that_cannot_be_kept_is_no_problem(tmp_path):
     blocked.write_text("")
     code = """
         from conjoin import kernels
-        print(hex(kernels.draws(kernels.DrawKey(0, 0, 0, 0), 0, 4)[0]), kernels.current())
+        print(hex(kernels.draws((0, 0, 0, 0), 0, 4)[0]), kernels.current())
     """
     assert run_python(code, NUMBA_CACHE_DIR=str(blocked)) == f"{FIRST:#x} compiled"
 
@@ -115,7 +114,7 @@ def test_a_full_disk_is_no_problem():
             raise OSError(28, "No space left on device")
 
         compiled.draws = full
-        print(hex(kernels.draws(kernels.DrawKey(0, 0, 0, 0), 0, 4)[0]), kernels.current(), jit.CACHE)
+        print(hex(kernels.draws((0, 0, 0, 0), 0, 4)[0]), kernels.current(), jit.CACHE)
     """
     assert run_python(code) == f"{FIRST:#x} compiled {{'enabled': False}}"
 

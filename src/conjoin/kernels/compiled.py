@@ -66,11 +66,6 @@ def linear(sources: Sequence[Raw], numerators: Sequence[float], denominator: flo
     return out
 
 
-def count_nonfinite(raw: Raw, form: str) -> int:
-    """See `reference.count_nonfinite`."""
-    return int(native.count_nonfinite(_address(raw), len(raw), _code(form)))
-
-
 def high_histograms(tensors: Sequence[Raw], base: Raw, form: str) -> Int64:
     """See `reference.high_histograms`."""
     counts = np.zeros((len(tensors), HIGH_BINS), np.int64)

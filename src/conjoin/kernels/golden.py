@@ -2,7 +2,6 @@
 
 GOLDEN: dict[str, str] = {
     "linear": "fc25b1e9b22361a41cd86cff0e0282024a4f0de45f89d38d85eb061db0c47d75",
-    "count_nonfinite": "3d21adf05999b4e14d518c0f391fc98c2c41a7ccfabc7010441af1417367c4c1",
     "high_histograms": "72266dfbc6cb6da5e8ba30e6dfadb5b14341605aeefa3bdfdcb0c08a91244c14",
     "low_histograms": "0ad5ac2c52abd3488d4283f0858a81f325debcab1cf12adf99c63779ce92a9b8",
     "tie_histograms": "d116b9ce9fe09b7f79f09928b1fdf17b585805cbbd7dc0d886e6eef9eb77ce39",

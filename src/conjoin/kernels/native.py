@@ -167,51 +167,6 @@ def linear(sources, numerators, denominator, n, form, out_form, out):
 
 
 @jit.kernel
-def all_finite(source, words, form):
-    """Whether no pattern in `words` aligned 64-bit words has every exponent bit set, several patterns at a time."""
-    if form == 2:
-        mask, low = np.uint64(0x7F80_0000_7F80_0000), np.uint64(0x7FFF_FFFF_7FFF_FFFF)
-    elif form == 3:
-        mask, low = INFINITY, MAGNITUDE
-    elif form == 0:
-        mask, low = np.uint64(0x7F80_7F80_7F80_7F80), np.uint64(0x7FFF_7FFF_7FFF_7FFF)
-    else:
-        mask, low = np.uint64(0x7C00_7C00_7C00_7C00), np.uint64(0x7FFF_7FFF_7FFF_7FFF)
-    packed = carray(pointer(source, np.uint64), words)
-    finite = ~low
-    for j in range(words):
-        # An exponent bit that is off carries into its pattern's top bit; the sum never leaves the pattern.
-        finite &= (~packed[j] & mask) + low
-    return finite == ~low
-
-
-@jit.kernel
-def count_nonfinite(source, n, form):
-    """How many patterns have every exponent bit set."""
-    per_word = 4 if form < 2 else 2 if form == 2 else 1
-    if source % 8 == 0 and n % per_word == 0 and all_finite(source, n // per_word, form):
-        return 0
-    found = 0
-    if form == 2:
-        single = carray(pointer(source, np.uint32), n)
-        for j in range(n):
-            found += (single[j] & np.uint32(0x7F80_0000)) == np.uint32(0x7F80_0000)
-    elif form == 3:
-        double = carray(pointer(source, np.uint64), n)
-        for j in range(n):
-            found += (double[j] & INFINITY) == INFINITY
-    else:
-        mask = np.uint16(0x7F80) if form == 0 else np.uint16(0x7C00)
-        short = carray(pointer(source, np.uint16), n)
-        for start in range(0, n, 16384):
-            inner = np.uint16(0)
-            for j in range(start, min(start + 16384, n)):
-                inner += np.uint16((short[j] & mask) == mask)
-            found += inner
-    return found
-
-
-@jit.kernel
 def deltas(source, origin, start, count, form, out):
     """τ = θ − θ₀ of one piece; `origin` holds the decoded base."""
     decode(source, start, count, form, out)

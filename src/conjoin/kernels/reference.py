@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conjoin.kernels.draws import DrawKey
-from conjoin.kernels.formats import FORMATS, Float64, Raw, decode, encode
+from conjoin.kernels.formats import Float64, Raw, decode, encode
 from conjoin.kernels.layout import (
     BLOCK_ELEMENTS,
     HIGH_BINS,
@@ -35,16 +35,6 @@ def linear(sources: Sequence[Raw], numerators: Sequence[float], denominator: flo
         if denominator != 1:
             total = total / np.float64(denominator)
     return encode(total, out_form)
-
-
-def count_nonfinite(raw: Raw, form: str) -> int:
-    """How many patterns are NaN or Inf."""
-    exponent = raw.dtype.type(FORMATS[form].infinity)
-    return sum(int(np.count_nonzero((part & exponent) == exponent)) for part in _parts(raw))
-
-
-def _parts(raw: Raw) -> list[Raw]:
-    return [raw[start : start + BLOCK_ELEMENTS] for start in range(0, len(raw), BLOCK_ELEMENTS)]
 
 
 def magnitude_keys(delta: Float64) -> npt.NDArray[np.uint32]:

@@ -52,12 +52,6 @@ def _linear(module: ModuleType, form: str) -> Iterator[Any]:
         yield module.linear(sources, [1.0, 1.0, 1.0], 3.0, form, out_form)
 
 
-def _count_nonfinite(module: ModuleType, form: str) -> Iterator[Any]:
-    raw = patterns(form, 1)
-    raw[7::50] |= raw.dtype.type(FORMATS[form].infinity)
-    yield np.int64(module.count_nonfinite(raw, form))
-
-
 def _high_histograms(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.high_histograms(*_inputs(form), form)
 
@@ -111,7 +105,6 @@ def _block_l1(module: ModuleType, form: str) -> Iterator[Any]:
 
 CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "linear": _linear,
-    "count_nonfinite": _count_nonfinite,
     "high_histograms": _high_histograms,
     "low_histograms": _low_histograms,
     "tie_histograms": _tie_histograms,
