@@ -148,8 +148,10 @@ class Engine:
     def _collect(self, one: _Open, step: Pass | _Make, part: Slice, result: Any) -> list[Item]:
         """Take the result of one slice; after the last one, finish the step and begin the next."""
         self._progress.advance(read_bytes(one.task, part))
-        if isinstance(step, Pass) and step.combine == "sum":
-            one.total = result.copy() if one.total is None else one.total + result
+        if isinstance(step, Pass) and self._covers_model(step, one.task):
+            self._add_to_model(one.task, result)
+        elif isinstance(step, Pass) and step.combine == "sum":
+            one.total = result if one.total is None else one.total + result
         else:
             one.parts[part.start] = result
         one.waiting -= 1
@@ -174,10 +176,7 @@ class Engine:
         number = one.task.group
         assert number is not None
         group = self._plan.groups[number]
-        if step.scope(group.params) == "model":
-            assert step.combine == "sum" and one.total is not None
-            known = self._group_totals.get(number)
-            self._group_totals[number] = one.total if known is None else known + one.total
+        if self._covers_model(step, one.task):
             return
         if step.combine == "sum":
             total: npt.NDArray[Any] | None = one.total
@@ -186,6 +185,18 @@ class Engine:
         assert total is not None
         extent = self._extent(group, one.task.elements, self._measured_of(one.index, one.task))
         self._measured.setdefault(one.index, {})[step.name] = step.finish(total, group.params, extent)
+
+    def _covers_model(self, step: Pass, task: Task) -> bool:
+        return task.group is not None and step.scope(self._plan.groups[task.group].params) == "model"
+
+    def _add_to_model(self, task: Task, result: npt.NDArray[np.int64]) -> None:
+        """Add what was measured on one slice to the total of its group, in place: there may be thousands of slices."""
+        assert task.group is not None
+        known = self._group_totals.get(task.group)
+        if known is None:
+            self._group_totals[task.group] = result.copy()
+        else:
+            np.add(known, result, out=known)
 
     def _finish_model_passes(self, stage: int) -> None:
         """Finish the pass that ended a stage, for every group."""
