@@ -71,7 +71,7 @@ def test_nothing_unfinished_stays_in_a_folder(tmp_path: Path) -> None:
 
 def test_a_folder_sweeps_only_what_a_writer_left_long_ago(tmp_path: Path) -> None:
     (tmp_path / ".tmp").mkdir()
-    old, young = tmp_path / ".tmp" / "1-old", tmp_path / ".tmp" / "2-young"
+    old, young = tmp_path / ".tmp" / "1-0ab", tmp_path / ".tmp" / "2-0cd"
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (1, 1))

@@ -51,6 +51,57 @@ def test_sweep_removes_only_old_unfinished_files(tmp_path):
     assert fsck(store)[2] == ()
 
 
+@pytest.mark.parametrize("folder", [".tmp", "leaf", "leaf/{digest}", "ops"])
+def test_nothing_is_written_or_removed_through_a_symlink(tmp_path, folder):
+    outside, root = tmp_path / "outside", tmp_path / "s"
+    outside.mkdir()
+    for name in ("thesis.txt", "1-ab"):
+        (outside / name).write_text("mine")
+        os.utime(outside / name, (1, 1))
+    leaf, data = a_leaf(b"x")
+    link = root / folder.format(digest=leaf.split("/")[1])
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+    store = FolderStore(root)
+    assert store.sweep() == 0
+    name, content = an_operation(1) if folder == "ops" else (leaf, data)
+    with pytest.raises(DeviceError, match="symlink") as caught:
+        store.put(name, content)
+    assert str(link) in str(caught.value)
+    assert sorted(os.listdir(outside)) == ["1-ab", "thesis.txt"]
+
+
+def test_sweep_leaves_files_of_other_names(tmp_path):
+    store = filled(tmp_path)
+    (tmp_path / ".tmp" / "notes.txt").write_bytes(b"somebody's")
+    assert store.sweep() == 0
+
+
+def test_names_of_folders_that_others_made_become_durable_too(tmp_path, monkeypatch):
+    name, data = a_leaf(b"x")
+    (tmp_path / name).parent.mkdir(parents=True)
+    synced: set[str] = set()
+    monkeypatch.setattr("conjoin.store.folder.sync_directory", lambda path: synced.add(str(path)))
+    FolderStore(tmp_path).put(name, data)
+    assert {str(tmp_path), str(tmp_path / "leaf"), str((tmp_path / name).parent)} <= synced
+
+
+def test_a_folder_whose_names_could_not_be_made_durable_is_tried_again(tmp_path, monkeypatch):
+    synced: list[str] = []
+
+    def fails(path: Path) -> None:
+        raise OSError(5, "input/output error", str(path))
+
+    store = FolderStore(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr("conjoin.store.folder.sync_directory", fails)
+        with pytest.raises(DeviceError):
+            store.put(*a_leaf(b"x"))
+    monkeypatch.setattr("conjoin.store.folder.sync_directory", lambda path: synced.append(str(path)))
+    store.put(*a_leaf(b"y"))
+    assert str((tmp_path / a_leaf(b"x")[0]).parent) in synced
+
+
 def test_replace_mends_a_damaged_object(tmp_path):
     store = filled(tmp_path)
     name, data = a_leaf(b"x")

@@ -6,6 +6,7 @@ object's name is left alone.
 
 import errno
 import os
+import re
 import stat
 import threading
 import time
@@ -37,6 +38,7 @@ TOP = ("leaf", "manifest", "ops")
 DEPTH_MAX = 2
 """Slashes in an object's name: a foreign tree of folders is not walked any deeper."""
 _ABSENT = {errno.ENOENT, errno.ENOTDIR}
+_UNFINISHED = re.compile(r"[0-9]+-[0-9a-f]+")
 
 
 class FolderStore:
@@ -53,6 +55,7 @@ class FolderStore:
         self.bytes_written = 0
         self._temporary = Path(temporary) if temporary is not None else self.root / ".tmp"
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._made: set[Path] = set()
         self._unsynced: set[Path] = set()
         self._batches = 0
@@ -149,8 +152,12 @@ class FolderStore:
         """
         removed = 0
         newest = time.time() - older_than_s
+        if self._linked(self._temporary):  # whoever put the symlink there would choose what is removed
+            return 0
         with suppress(FileNotFoundError), os.scandir(self._temporary) as entries:
             for entry in entries:
+                if _UNFINISHED.fullmatch(entry.name) is None:
+                    continue
                 with suppress(OSError):
                     if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= newest:
                         os.unlink(entry.path)
@@ -173,11 +180,25 @@ class FolderStore:
             self.bytes_written += len(data)
 
     def _make(self, directory: Path) -> None:
-        if directory not in self._made:
-            changed = make_directories(directory)
-            with self._lock:
-                self._unsynced.update(changed)
-                self._made.add(directory)
+        if directory in self._made:
+            return
+        if link := self._linked(directory):
+            raise DeviceError(
+                "the folder is a symlink, and nothing is written through one",
+                where=str(link),
+                hint="remove the symlink, or replace it by the folder it leads to",
+            )
+        changed = make_directories(directory)
+        # Whoever made the folders between here and the root may not have made their names durable yet.
+        changed += [folder for folder in directory.parents if folder.is_relative_to(self.root)]
+        with self._lock:
+            self._unsynced.update(changed)
+            self._made.add(directory)
+
+    def _linked(self, directory: Path) -> Path | None:
+        """The first symlink on the way from the root to `directory`, itself included, or None."""
+        way = [folder for folder in directory.parents if self.root in folder.parents]
+        return next((folder for folder in [*reversed(way), directory] if folder.is_symlink()), None)
 
     def _settle(self, name: str, directory: Path) -> None:
         """Make the object's name durable now, or with the others of the batch."""
@@ -188,10 +209,16 @@ class FolderStore:
             self._flush()
 
     def _flush(self) -> None:
-        with self._lock:
-            waiting, self._unsynced = self._unsynced, set()
-        for directory in sorted(waiting):
-            sync_directory(directory)
+        with self._flushing:  # whoever comes second returns only when the first is done: its folder may be among these
+            with self._lock:
+                waiting, self._unsynced = self._unsynced, set()
+            try:
+                for directory in sorted(waiting):
+                    sync_directory(directory)
+            except BaseException:
+                with self._lock:
+                    self._unsynced |= waiting
+                raise
 
     @contextmanager
     def _reading(self, name: str) -> Generator[None]:
