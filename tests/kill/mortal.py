@@ -6,6 +6,12 @@ import sys
 import threading
 from collections.abc import Sequence
 
+# Loaded before the fork, so that a child starts at once.
+import conjoin.apps.cli.app
+import conjoin.executor
+import conjoin.kernels.compiled
+import conjoin.replica  # noqa: F401
+
 POINTS = ("write", "pwrite", "pwritev", "writev", "fsync", "fdatasync", "rename", "replace", "link", "unlink", "mkdir",
           "rmdir", "ftruncate", "truncate", "posix_fallocate", "copy_file_range", "sendfile")  # fmt: skip
 _TORN = ("write", "pwrite")
