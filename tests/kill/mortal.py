@@ -2,20 +2,24 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 
 # Loaded before the fork, so that a child starts at once.
-import conjoin.apps.cli.app
 import conjoin.executor
 import conjoin.kernels.compiled
 import conjoin.replica  # noqa: F401
+from conjoin.apps.cli import run
 
 POINTS = ("write", "pwrite", "pwritev", "writev", "fsync", "fdatasync", "rename", "replace", "link", "unlink", "mkdir",
           "rmdir", "ftruncate", "truncate", "posix_fallocate", "copy_file_range", "sendfile")  # fmt: skip
 _TORN = ("write", "pwrite")
 _SKIPPED_DESCRIPTORS = (1, 2)
+
+
+def warm_up(replica: str) -> None:
+    """Run one command here, so that the children need not load what every command loads."""
+    assert run(["-C", replica, "status"]) == 0
 
 
 def run_mortal(arguments: Sequence[str], *, die_at: int | None) -> tuple[int | None, int]:
@@ -69,12 +73,6 @@ def _live(arguments: Sequence[str], die_at: int | None, report: int) -> None:
     os.dup2(null, 2)
     status = 70
     try:
-        from conjoin.apps.cli import main
-
-        sys.argv = ["conjoin", *arguments]
-        main()
-        status = 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
+        status = run(arguments)
     finally:
         os._exit(status)

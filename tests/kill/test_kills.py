@@ -7,7 +7,7 @@ import pytest
 
 from conjoin.replica import Replica
 from conjoin.verification import verify
-from tests.kill.mortal import run_mortal
+from tests.kill.mortal import run_mortal, warm_up
 
 Copies = Callable[[int], Path]
 
@@ -29,6 +29,7 @@ def kill_everywhere(copies: Copies, command: Callable[[Path], list[str]], check:
     """Kill `command` at every change it makes; after each kill check the space, run again, `check` the result."""
     top = copies(0)
     before = acknowledged(top)
+    warm_up(str(top / "a"))
     status, points = run_mortal(command(top), die_at=None)
     assert status == 0
     check(top)
