@@ -15,7 +15,7 @@ from conjoin.wire.manifest import MANIFEST_BYTES_MAX, Manifest
 from conjoin.wire.objects import OperationName, leaf_name, parse_leaf, parse_manifest, parse_operation
 
 ENVELOPE_BYTES_MAX = 256 * 1024
-SYNC_HINT = "`conjoin fsck` lists every damaged object; `conjoin sync` with a replica that has it brings it back"
+REPAIR_HINT = "`conjoin fsck --repair-from SOURCE` lists every damaged object and brings back those that SOURCE has"
 
 
 class Store(Protocol):
@@ -70,6 +70,12 @@ def batch(store: Store) -> AbstractContextManager[None]:
     return cast("AbstractContextManager[None]", begin()) if begin else nullcontext()
 
 
+def holds(store: Store, name: str) -> bool:
+    """Whether a copy of the object is not needed: it is here, and not in a file outside that has changed since."""
+    holds_it = getattr(store, "holds", None)
+    return cast("bool", holds_it(name)) if holds_it else store.has(name)
+
+
 def is_object(name: str) -> bool:
     """Whether `name` can name an object."""
     return bool(parse_leaf(name) or parse_manifest(name) or parse_operation(name))
@@ -91,7 +97,7 @@ def missing(name: str) -> MissingObjectError:
 
 def damaged(name: str, what: str) -> DamagedObjectError:
     """The error for an object whose bytes are not what its name says."""
-    return DamagedObjectError(what, where=name, hint=SYNC_HINT)
+    return DamagedObjectError(what, where=name, hint=REPAIR_HINT)
 
 
 def check_leaf(digest: Digest, data: Bytes) -> None:

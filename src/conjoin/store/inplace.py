@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conjoin.errors import ChangedFileError, ConjoinError, MalformedOperationError, MissingObjectError, UnsafePathError
+from conjoin.errors import (
+    ChangedFileError,
+    ConjoinError,
+    MalformedOperationError,
+    MissingObjectError,
+    StoreError,
+    UnsafePathError,
+)
 from conjoin.store.checkpoint import CheckpointTensor
 from conjoin.store.files import (
     NotRegularError,
@@ -36,12 +43,26 @@ _FILE_BYTES_MAX = 128 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a leaf is said to be: file, offset and length in bytes, and the tensor it is a part of."""
+    """Where a leaf is said to be: file, offset and length in bytes, its tensor, and what the file looked like then."""
 
     path: str
     offset: int
     size_bytes: int
     tensor: str
+    file_bytes: int
+    file_mtime_ns: int
+
+    def holds(self, digest: Digest) -> bool:
+        """Whether the leaf can be expected to be there: the file looks as it did, or else its bytes are still right."""
+        with suppress(OSError):
+            status = os.lstat(self.path)
+            if (status.st_size, status.st_mtime_ns) == (self.file_bytes, self.file_mtime_ns):
+                return True
+        try:
+            self.read(digest, memoryview(bytearray(self.size_bytes)))
+        except (ChangedFileError, StoreError):
+            return False
+        return True
 
     def read(self, digest: Digest, into: memoryview) -> int:
         """Read the leaf into the start of `into`; returns its length.
@@ -191,10 +212,11 @@ def _read_note(path: Path) -> list[tuple[Digest, Location]]:
         raise ValueError("the note's digest is another")
     found: list[tuple[Digest, Location]] = []
     for tensor in body["tensors"]:
-        path_of = body["files"][tensor["file"]]["path"]
+        file = body["files"][tensor["file"]]
+        was = int(file["size"]), int(file["mtime_ns"])
         offset = tensor["offset"]
         for leaf, size in zip(tensor["leaves"], leaf_sizes(tensor["size"]), strict=True):
-            found.append((parse_digest(leaf), Location(path_of, offset, size, tensor["name"])))
+            found.append((parse_digest(leaf), Location(file["path"], offset, size, tensor["name"], *was)))
             offset += size
     return found
 
@@ -214,6 +236,13 @@ class ReplicaStore(FolderStore):
             return True
         leaf = parse_leaf(name)
         return leaf is not None and self.references.has(leaf)
+
+    def holds(self, name: str) -> bool:
+        """Whether the object is here, or in a file outside that has not changed: see `store.base.holds`."""
+        if super().has(name):
+            return True
+        leaf = parse_leaf(name)
+        return leaf is not None and any(location.holds(leaf) for location in self.references.locations(leaf))
 
     def get(self, name: str) -> bytes:
         """See `Store`."""

@@ -9,7 +9,7 @@ from typing import Any
 from conjoin.errors import ConjoinError, EmptySourceError, IntegrityError, RemoteError, SeveralSpacesError
 from conjoin.log import Log, Operation, parse, views
 from conjoin.progress import SILENT, Progress
-from conjoin.store.base import Store, batch
+from conjoin.store.base import Store, batch, holds
 from conjoin.sync.remotes.base import Remote
 from conjoin.sync.report import SyncReport
 from conjoin.sync.requests import (
@@ -122,7 +122,7 @@ class _Drive:
             case Fetch(names, size_bytes_max):
                 return list(self._pool.map(partial(self._fetch, size_bytes_max=size_bytes_max), names))
             case Held(names):
-                return frozenset(name for name in names if self._store.has(name))
+                return frozenset(name for name in names if holds(self._store, name))
             case Read(name):
                 return self._read(name)
             case PullLeaves(what, leaves):
