@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from conjoin.crdt import MergeState
 from conjoin.errors import (
     ConjoinError,
+    CopiedReplicaError,
     DamagedObjectError,
+    IntegrityError,
+    KeyFileError,
     MismatchedTensorsError,
     NotAMemberError,
     NotPermittedError,
+    ReadOnlyError,
+    RemoteError,
+    TrustError,
 )
 from conjoin.inventory import Added, ContributionInfo, FsckReport, Inventory, OperationInfo, Retracted, Status
 from conjoin.log import Log, Operation, draft, genesis_payload, parse, views
@@ -167,6 +173,12 @@ class Replica:
 
             log = Log.founded_by(genesis)
             synchronise(log, store, remote, push=False, persist_operation=persist, progress=progress)
+            if log.head_of(signing_key.public) is not None:
+                raise KeyFileError(
+                    f"key {signing_key.public[:12]} writes in this space already, from another replica",
+                    where=str(signing_key.path),
+                    hint="two replicas with one key would fork the log: leave out the key, or give one of its own",
+                )
             home.write_config(genesis.id, Path(key) if key is not None else None)
         return cls(path)
 
@@ -258,7 +270,7 @@ class Replica:
             damaged=self.damaged,
             forks=tuple((fork.author, fork.seq, fork.operations) for fork in views.forks(self.log)),
             missing_objects=self.inventory.missing_objects(contributions),
-            size_bytes=sum(file.stat().st_size for file in self._home.path.rglob("*") if file.is_file()),
+            size_bytes=self._home.size_bytes(),
         )
 
     def find_contribution(self, prefix: str) -> Digest:
@@ -488,13 +500,17 @@ class Replica:
             remote = open_remote(os.fspath(repair_from))
             with self._writing(damage_allowed=True):
                 for item in damage:
-                    with suppress(ConjoinError):
-                        data = remote.get(item.name)
-                        check_object(item.name, data)
-                        if item.name.startswith("ops/"):
+                    name = item.object_name
+                    try:
+                        data = remote.get(name)
+                        check_object(name, data)
+                        if name.startswith("ops/"):
                             parse(data)
-                        self.store.replace(item.name, data)
-                        repaired.append(item.name)
+                    except (RemoteError, IntegrityError, TrustError):  # it stays among what is damaged
+                        continue
+                    self.store.replace(name, data)
+                    repaired.append(item.name)
+            self.log, self.damaged = _read_log(self.store, self.space)
         return FsckReport(objects, size_bytes, tuple(d for d in damage if d.name not in repaired), tuple(repaired))
 
     # ------------------------------------------------------------------ inside
@@ -511,13 +527,23 @@ class Replica:
             check_instance(self._home.instance)
             self.store.sweep()
             self.log, self.damaged = _read_log(self.store, self.space)
-            if self.damaged and not damage_allowed:
-                raise DamagedObjectError(
-                    f"{len(self.damaged)} operations of the log are damaged; writing now could fork the log",
-                    where="\n".join(self.damaged[:5]),
-                    hint="`conjoin sync SOURCE` or `conjoin fsck --repair-from SOURCE` mends them from another replica",
-                )
+            if not damage_allowed:
+                self._require_whole_log()
             yield
+
+    def _require_whole_log(self) -> None:
+        """Refuse to write on a log with gaps: the operation after a lost one would fork this author's chain."""
+        lost = [f"operation {wanted}" for wanted in self.log.wanted()]
+        if lost and not self.damaged:  # or another replica was writing here just while this one read
+            self.log, self.damaged = _read_log(self.store, self.space)
+            lost = [f"operation {wanted}" for wanted in self.log.wanted()]
+        if self.damaged or lost:
+            damaged = [*self.damaged, *lost]
+            raise DamagedObjectError(
+                f"{len(damaged)} operations of the log are damaged or missing; writing now could fork the log",
+                where="\n".join(damaged[:5]),
+                hint="`conjoin sync SOURCE` or `conjoin fsck --repair-from SOURCE` mends them from another replica",
+            )
 
     def _require_membership(self) -> None:
         if self.role is None:
@@ -545,15 +571,15 @@ class Replica:
         """Draft, sign, admit and store one operation of this replica."""
         key = self._key()
         operation = parse(seal(draft(self.log, key.public, kind, body), key.public, key.sign))
+        self._persist(operation)  # first, so that the log never holds what a full disk refused; `draft` has judged it
         verdict = self.log.offer(operation)
-        if verdict.error is not None:
-            raise verdict.error
-        self._persist(operation)
+        assert verdict.status == "admitted", verdict.error
         return operation
 
     def _persist(self, operation: Operation) -> None:
         if operation.name in self.damaged:
             self.store.replace(operation.name, operation.envelope)
+            self.damaged = tuple(name for name in self.damaged if name != operation.name)
         else:
             self.store.put(operation.name, operation.envelope)
 
@@ -592,7 +618,8 @@ def _provide_key(home: Home, key: PathLike | None) -> SigningKey:
 
 
 def _sign_in(source: Path, key: str) -> None:
-    """Let `key` in with the key of the local replica at `source`, if that may invite."""
-    with Replica.open(source) as replica:
+    """Let `key` in with the key of the local replica at `source`, if that may invite and can be written."""
+    # A copy, a replica of somebody else and one on a read-only disk may be read all the same.
+    with suppress(CopiedReplicaError, KeyFileError, ReadOnlyError), Replica.open(source) as replica:
         if replica.members().get(replica.key) == "admin" and key not in replica.members():
             replica.invite(key)

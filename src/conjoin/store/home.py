@@ -43,6 +43,15 @@ class Home:
         """The content kept here."""
         return ReplicaStore(self.path, self.local / "tmp", References(self.local / "inplace"))
 
+    def size_bytes(self) -> int:
+        """Size of all files here, whether or not others are writing meanwhile."""
+        total = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with suppress(FileNotFoundError):  # an unfinished file that has its name by now
+                    total += os.lstat(os.path.join(folder, name)).st_size
+        return total
+
     def write_config(self, space: Digest, key: Path | None) -> None:
         """Note the space and where the private key lies; None is this folder's own key."""
         value = {"format": CONFIG_FORMAT, "key": str(key.absolute()) if key else "", "space": space}
@@ -114,8 +123,11 @@ def new_home(directory: Path) -> Generator[Home]:
                 (home.path / name).mkdir(parents=True)
             yield home
             create_instance(home.instance)
+            _sync_directory(home.path)
             home.path.rename(directory / HOME)
             _sync_directory(directory)
+            if not existed:
+                _sync_directory(directory.parent)
         except BaseException:
             shutil.rmtree(home.path, ignore_errors=True)
             if not existed:

@@ -1,0 +1,148 @@
+"""A replica on disk when things go wrong around it: copies, lost operations, changed files, full disks, shared keys."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from conjoin import Replica
+from conjoin.errors import ChangedFileError, DamagedObjectError, DiskFullError, KeyFileError
+from conjoin.store.folder import FolderStore
+
+
+def checkpoint(folder: Path, seed: int) -> Path:
+    folder.mkdir(exist_ok=True)
+    draw = np.random.default_rng(seed)
+    save_file({name: draw.standard_normal(8, np.float32) for name in "ab"}, folder / "model.safetensors")
+    return folder
+
+
+def founded(tmp_path: Path, adds: int = 0) -> Replica:
+    replica = Replica.init(tmp_path / "north", checkpoint(tmp_path / "base", 0))
+    for seed in range(1, adds + 1):
+        replica.add(checkpoint(tmp_path / f"tuned{seed}", seed))
+    return replica
+
+
+def test_a_copy_of_a_replica_can_be_cloned_and_the_clone_reads(tmp_path):
+    north = founded(tmp_path, 1)
+    shutil.copytree(north.path, tmp_path / "copy")
+    clone = Replica.clone(tmp_path / "copy", tmp_path / "clone")
+    assert (clone.role, clone.root) == (None, north.root)
+
+
+def test_a_replica_whose_key_others_cannot_use_can_be_cloned(tmp_path):
+    north = founded(tmp_path, 1)
+    (north.path / ".conjoin" / "local" / "key").chmod(0o644)
+    assert Replica.clone(north.path, tmp_path / "clone").role is None
+
+
+def test_a_key_that_writes_elsewhere_makes_no_second_replica(tmp_path):
+    north = founded(tmp_path)
+    with pytest.raises(KeyFileError, match="already"):
+        Replica.clone(north.path, tmp_path / "clone", key=north.path / ".conjoin" / "local" / "key")
+    assert not (tmp_path / "clone").exists()
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_lost_operation_is_named_mended_and_never_written_over(tmp_path, place):
+    north = founded(tmp_path, 3)
+    south = Replica.clone(north.path, tmp_path / "south")
+    north.sync(south.path)
+    lost = north.log.operations()[place].name
+    (north.path / ".conjoin" / lost).unlink()
+    north = Replica.open(north.path)
+    with pytest.raises(DamagedObjectError, match="missing"):
+        north.add(checkpoint(tmp_path / "late", 9))
+    assert [item.name for item in north.fsck().damage] == [lost]
+    if place == 1:
+        north.sync(south.path)
+    else:
+        assert north.fsck(repair_from=south.path).repaired == (lost,)
+    assert north.fsck().damage == ()
+    north.add(checkpoint(tmp_path / "late", 9))
+    assert (north.status().forks, north.status().damaged) == ((), ())
+
+
+def test_a_lost_operation_of_another_author_is_missed_too(tmp_path):
+    north = founded(tmp_path, 1)
+    south = Replica.clone(north.path, tmp_path / "south")
+    south.add(checkpoint(tmp_path / "other", 5))
+    last = north.log.operations()[-1]
+    (south.path / ".conjoin" / Replica.open(north.path).log.operations()[-1].name).unlink()
+    (item,) = Replica.open(south.path).fsck().damage
+    assert item.name.startswith("operation ")
+    assert last.id not in item.name
+    assert "sync" in item.hint
+
+
+def test_a_damaged_operation_is_mended_by_sync_and_no_longer_reported(tmp_path):
+    north = founded(tmp_path, 2)
+    south = Replica.clone(north.path, tmp_path / "south")
+    path = north.path / ".conjoin" / north.log.operations()[1].name
+    path.write_bytes(b"x")
+    north = Replica.open(north.path)
+    assert len(north.status().damaged) == 1
+    north.sync(south.path)
+    assert north.status().damaged == ()
+
+
+@pytest.mark.parametrize("way", ["sync", "fsck"])
+def test_what_a_changed_file_held_comes_back_from_another_replica(tmp_path, way):
+    north = founded(tmp_path)
+    north.add(checkpoint(tmp_path / "tuned", 1), in_place=True)
+    south = Replica.clone(north.path, tmp_path / "south")
+    checkpoint(tmp_path / "tuned", 2)
+    with pytest.raises(ChangedFileError):
+        north.resolve("weight_average", tmp_path / "refused")
+    assert len(north.fsck().damage) == 2
+    if way == "sync":
+        north.sync(south.path)
+    else:
+        assert len(north.fsck(repair_from=south.path).repaired) == 2
+    assert north.fsck().damage == ()
+    merged = north.resolve("weight_average", tmp_path / "merged")
+    assert merged.output == south.resolve("weight_average", tmp_path / "same").output
+
+
+def test_a_touched_file_is_still_read(tmp_path):
+    north = founded(tmp_path)
+    north.add(checkpoint(tmp_path / "tuned", 1), in_place=True)
+    os.utime(tmp_path / "tuned" / "model.safetensors", (1, 1))
+    assert north.fsck().damage == ()
+    assert north.sync(Replica.clone(north.path, tmp_path / "south").path).objects_in == 0
+    north.resolve("weight_average", tmp_path / "merged")
+
+
+def test_an_operation_that_could_not_be_written_is_not_in_the_log(tmp_path, monkeypatch):
+    north = founded(tmp_path, 1)
+    before = north.root
+
+    def full(store: FolderStore, name: str, data: bytes) -> None:
+        raise DiskFullError("the disk is full", where=name)
+
+    with monkeypatch.context() as broken:
+        put = FolderStore.put
+        broken.setattr(FolderStore, "put", lambda *given: full(*given) if given[1].startswith("ops/") else put(*given))
+        with pytest.raises(DiskFullError):
+            north.add(checkpoint(tmp_path / "late", 9))
+    assert north.root == before == Replica.open(north.path).root
+    north.add(checkpoint(tmp_path / "late", 9))
+    assert len(north.visible) == 2
+
+
+def test_status_while_others_write(tmp_path, monkeypatch):
+    north = founded(tmp_path)
+    real = os.lstat
+
+    def vanishing(path, **options):
+        if str(path).endswith("config.json"):
+            raise FileNotFoundError(path)
+        return real(path, **options)
+
+    whole = north.status().size_bytes
+    monkeypatch.setattr(os, "lstat", vanishing)
+    assert 0 < north.status().size_bytes < whole
