@@ -326,12 +326,13 @@ class Replica:
         with self._writing():
             self._require_membership()
             before = self.store.bytes_written
-            manifest = ingest(
-                opened, self.store, in_place=in_place, references=self.store.references, progress=progress
-            )
-            digests = {
-                name: ingest(side_car, self.store, progress=progress).digest for name, side_car in side_cars.items()
-            }
+            with self.store.undoing():
+                manifest = ingest(
+                    opened, self.store, in_place=in_place, references=self.store.references, progress=progress
+                )
+                digests = {
+                    name: ingest(side_car, self.store, progress=progress).digest for name, side_car in side_cars.items()
+                }
             contribution = Contribution(weights=manifest.digest, base=self.base, weight=weight, extras=digests)
             live = self._live_adds(contribution.digest, author=self.key)
             if live:

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from conjoin import Replica
-from conjoin.errors import ChangedFileError, DamagedObjectError, DiskFullError, KeyFileError
+from conjoin.errors import ChangedFileError, DamagedObjectError, DiskFullError, KeyFileError, NonFiniteError
 from conjoin.store.folder import FolderStore
 
 
@@ -146,3 +146,15 @@ def test_status_while_others_write(tmp_path, monkeypatch):
     whole = north.status().size_bytes
     monkeypatch.setattr(os, "lstat", vanishing)
     assert 0 < north.status().size_bytes < whole
+
+
+def test_a_refused_side_car_takes_the_weights_away_again(tmp_path):
+    north = founded(tmp_path, 1)
+    before = sorted(north.store.names(""))
+    bad = tmp_path / "bad.safetensors"
+    save_file({"a": np.full(8, np.nan, "<f4")}, bad)
+    with pytest.raises(NonFiniteError):
+        north.add(checkpoint(tmp_path / "late", 9), extras={"fisher": bad})
+    assert sorted(north.store.names("")) == before
+    north.add(checkpoint(tmp_path / "late", 9))
+    assert north.fsck().damage == ()

@@ -130,6 +130,22 @@ def test_every_nan_and_inf_is_listed(tmp_path, dtype):
     assert fsck(store)[2] == ()
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_refused_checkpoint_leaves_nothing_and_takes_nothing_away(tmp_path, threads):
+    store = FolderStore(tmp_path / "s")
+    shared = np.arange(ROW, dtype="<f4")
+    first = ingest(open_checkpoint(saved(tmp_path / "first", {"a": shared})), store)
+    before = sorted(store.names(""))
+    bad = np.ones(3 * ROW, "<f4")
+    bad[-1] = np.inf
+    checkpoint = open_checkpoint(saved(tmp_path / "bad", {"a": shared, "b": np.zeros(2 * ROW), "c": bad}))
+    with pytest.raises(NonFiniteError):
+        ingest(checkpoint, store, threads=threads)
+    assert sorted(store.names("")) == before
+    assert fsck(store)[2] == ()
+    assert store.get(leaf_name(first.by_name["a"].leaves[0])) == shared.tobytes()
+
+
 def test_integers_of_any_pattern_are_carried(tmp_path):
     tensors = {"i": np.full(9, -1, "<i4"), "u": np.full(9, 0x7F80, "<u2"), "f": np.full(9, -0.0, "<f4")}
     manifest = ingest(open_checkpoint(saved(tmp_path, tensors)), MemoryStore())

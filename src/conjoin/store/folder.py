@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from conjoin.errors import DeviceError
+from conjoin.errors import DeviceError, StoreError
 from conjoin.store.base import check_leaf, check_object, damaged, is_object, missing, size_limit
 from conjoin.store.files import (
     Bytes,
@@ -59,6 +59,7 @@ class FolderStore:
         self._made: set[Path] = set()
         self._unsynced: set[Path] = set()
         self._batches = 0
+        self._undo: list[list[str]] = []
 
     def has(self, name: str) -> bool:
         """See `Store`."""
@@ -108,7 +109,7 @@ class FolderStore:
         assert is_object(name), name
         target = self.root / name
         with translated_os_errors(target):
-            self._write(name, target, data)
+            self._write(name, target, data, new=False)
             self._settle(name, target.parent)
 
     def names(self, prefix: str) -> Iterator[str]:
@@ -143,6 +144,23 @@ class FolderStore:
             with translated_os_errors(self.root):
                 self._flush()
 
+    @contextmanager
+    def undoing(self) -> Generator[None]:
+        """A block that removes the objects it has newly written when it ends with an error, the last one first."""
+        written: list[str] = []
+        with self._lock:
+            self._undo.append(written)
+        try:
+            yield
+        except BaseException:
+            with suppress(StoreError):
+                for name in reversed(written):
+                    self.remove(name)
+            raise
+        finally:
+            with self._lock:
+                self._undo = [others for others in self._undo if others is not written]
+
     def sweep(self, older_than_s: float = 0.0) -> int:
         """Remove unfinished files that a killed process left; returns how many.
 
@@ -164,7 +182,7 @@ class FolderStore:
                         removed += 1
         return removed
 
-    def _write(self, name: str, target: Path, data: Bytes) -> None:
+    def _write(self, name: str, target: Path, data: Bytes, *, new: bool = True) -> None:
         if not parse_leaf(name):  # whatever it names is durable before it is
             self._flush()
         self._make(self._temporary)
@@ -178,6 +196,8 @@ class FolderStore:
             write_durably(self._temporary, target, data)
         with self._lock:
             self.bytes_written += len(data)
+            for written in self._undo if new else ():
+                written.append(name)
 
     def _make(self, directory: Path) -> None:
         if directory in self._made:
