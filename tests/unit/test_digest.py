@@ -2,14 +2,24 @@
 
 import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from conjoin.crdt import root_of
-from conjoin.errors import MalformedOperationError
-from conjoin.wire.digest import LEAF_BYTES, is_digest, leaf_digest, leaf_sizes, merkle_root, parse_digest, tagged
-from conjoin.wire.manifest import Manifest
+from conjoin.errors import DamagedObjectError, MalformedOperationError
+from conjoin.wire.digest import (
+    LEAF_BYTES,
+    Digest,
+    is_digest,
+    leaf_digest,
+    leaf_sizes,
+    merkle_root,
+    parse_digest,
+    tagged,
+)
+from conjoin.wire.manifest import Manifest, TensorEntry
 
 VECTORS = json.loads((Path(__file__).parents[2] / "docs/spec/vectors/digests.json").read_text("ascii"))
 
@@ -104,3 +114,21 @@ def test_what_is_no_digest_is_refused(text: object) -> None:
     assert not is_digest(text)
     with pytest.raises(MalformedOperationError):
         parse_digest(text)
+
+
+@pytest.mark.parametrize("piece", [b"[],", b"{},", b"0,", b'"a",'])
+def test_what_is_no_manifest_costs_no_memory(piece: bytes) -> None:
+    data = b'{"format":"conjoin/manifest/1","tensors":[' + piece * 2_000_000 + b"0]}"
+    tracemalloc.start()
+    with pytest.raises(DamagedObjectError, match="at most 20000 tensors"):
+        Manifest.decode(data, Digest("0" * 64))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 1_000_000
+
+
+def test_the_largest_manifests_are_read() -> None:
+    leaf = leaf_digest(b"x")
+    many = [TensorEntry(f"t{number:05}", "U8", (1,) * 8, (leaf,)) for number in range(20_000)]
+    for manifest in (Manifest.of(many), Manifest.of([TensorEntry("t", "U8", (4 << 34,), (leaf,) * (4 << 12))])):
+        assert Manifest.decode(manifest.encode(), manifest.digest) == manifest

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -12,6 +13,8 @@ from conjoin.errors import EmptySourceError, RemoteError, SeveralSpacesError, Wr
 from conjoin.log import Log, draft, parse, views
 from conjoin.sync import choose_space, discover_spaces
 from conjoin.sync.remotes import MemoryRemote
+from conjoin.sync.requests import Fetch, Held, ListNames, Read
+from conjoin.sync.session import Outcome, session
 from conjoin.wire import canonical
 from conjoin.wire.contribution import Contribution
 from conjoin.wire.digest import Digest, sha256
@@ -141,6 +144,29 @@ def test_a_place_of_another_space_is_left_alone(place: MemoryRemote) -> None:
     with pytest.raises(WrongSpaceError):
         stranger.sync(place)
     assert place.objects == before
+
+
+def test_many_first_operations_are_not_fetched_at_once(first: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_room, "BATCH", 2)
+    listing = [f"ops/{number:064x}/0000000000-{number:064x}" for number in range(9)]
+    fetched: list[int] = []
+    steps, answer = session(first.log, Outcome(), push=False), None
+    with suppress(StopIteration):
+        while True:
+            match steps.send(answer):
+                case ListNames(prefix):
+                    answer = [name for name in listing if name.startswith(prefix)]
+                case Fetch(names):
+                    fetched.append(len(names))
+                    answer = [b"x"] * len(names)
+                case Held(names):
+                    answer = frozenset(names)
+                case Read(name):
+                    answer = first.store.get(name)
+                case _:
+                    answer = None
+    assert sum(fetched) == 18
+    assert max(fetched) == 2
 
 
 def test_a_forged_signature_is_refused_until_the_true_one_comes(first: Site, place: MemoryRemote) -> None:

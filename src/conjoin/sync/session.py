@@ -158,14 +158,15 @@ def _check_space(log: Log, there: _There) -> Steps:
     """Refuse a remote that holds other spaces and not this one: pushing would mix them for good."""
     if not there.operations or not log.has(log.space) or log.get(log.space).name in there.operations:
         return
-    first = tuple(sorted(name for name in there.operations if _place(name)[0] == 0)[:NAMES_MAX])
-    for _, operation in (yield from _fetch_operations(first, Outcome())):
-        if operation.type == "genesis" and operation.id != log.space:
-            raise WrongSpaceError(
-                f"the source holds space {operation.id[:12]}, this replica belongs to {log.space[:12]}",
-                where=operation.name,
-                hint="sync with a replica or meeting place of the same space, or use an empty folder",
-            )
+    first = sorted(name for name in there.operations if _place(name)[0] == 0)
+    for start in range(0, len(first), BATCH):
+        for _, operation in (yield from _fetch_operations(first[start : start + BATCH], Outcome())):
+            if operation.type == "genesis" and operation.id != log.space:
+                raise WrongSpaceError(
+                    f"the source holds space {operation.id[:12]}, this replica belongs to {log.space[:12]}",
+                    where=operation.name,
+                    hint="sync with a replica or meeting place of the same space, or use an empty folder",
+                )
 
 
 # ---------------------------------------------------------------------------------------------------- operations

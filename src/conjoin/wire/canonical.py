@@ -13,6 +13,8 @@ Json = Any
 NESTING_MAX = 64
 """How deep arrays and objects may nest. A rule, not the stack's limit, or replicas would differ on deep values."""
 
+INTEGER_MAX = 2**53 - 1
+
 
 def encode(value: Json) -> bytes:
     """The canonical bytes of `value`.
@@ -48,13 +50,15 @@ def decode(data: bytes, what: str = "document") -> Json:
 
 
 def _refuse_floats_and_depth(value: Json) -> None:
-    """Walk `value` without recursion; refuse floats, which RFC 8785 would accept, and deep nesting."""
+    """Walk `value` without recursion; refuse floats, which RFC 8785 would accept, large integers and deep nesting."""
     level, depth = [value], 0
     while level:
         inner: list[Json] = []
         for item in level:
             if isinstance(item, float):
                 raise MalformedOperationError(f"numbers are integers or decimal strings, not floats: {item!r}")
+            if isinstance(item, int) and not -INTEGER_MAX <= item <= INTEGER_MAX:
+                raise MalformedOperationError(f"an integer is beyond ±{INTEGER_MAX}")
             if isinstance(item, dict | list | tuple):
                 if depth == NESTING_MAX:
                     raise MalformedOperationError(f"arrays and objects nest deeper than {NESTING_MAX}")

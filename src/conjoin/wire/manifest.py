@@ -18,6 +18,8 @@ TENSORS_MAX = 20_000
 RANK_MAX = 8
 DIM_MAX = 2**40
 SIZE_BYTES_MAX = 2**50
+_LEAF_CHARS = 67
+"""A leaf's digest in a list: 64 characters, two quotes and a comma."""
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 
 
@@ -138,6 +140,11 @@ class Manifest:
     def _read(cls, data: bytes) -> Self:
         if len(data) > MANIFEST_BYTES_MAX:
             raise MalformedOperationError(f"{len(data)} bytes are over the limit of {MANIFEST_BYTES_MAX}")
+        # What no manifest of this size can hold is refused unread: other JSON may take a hundred times its memory.
+        brackets, braces, commas = (data.count(mark) for mark in (b"[", b"{", b","))
+        commas_max = 2 * RANK_MAX * TENSORS_MAX + len(data) // _LEAF_CHARS
+        if brackets > 2 * TENSORS_MAX + 1 or braces > TENSORS_MAX + 1 or commas > commas_max:
+            raise MalformedOperationError(f"it is no {FORMAT} document of at most {TENSORS_MAX} tensors")
         value = canonical.decode(data, "manifest")
         if not isinstance(value, dict) or set(value) != {"format", "tensors"} or value["format"] != FORMAT:
             raise MalformedOperationError(f"it is not a {FORMAT} document")
