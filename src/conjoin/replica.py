@@ -375,7 +375,8 @@ class Replica:
                     hint="ask its author or an admin to retract it",
                 )
             ids = sorted(add.id for add in mine)
-            step = RETRACTED_ADDS_PER_OPERATION
+            links = views.policy(self.log).limits.deps - 1  # one is for what let this key in
+            step = min(RETRACTED_ADDS_PER_OPERATION, links)
             operations = [self._sign("retract", {"adds": ids[i : i + step]}) for i in range(0, len(ids), step)]
         return Retracted(digest, tuple(operation.id for operation in operations), digest in self.visible)
 

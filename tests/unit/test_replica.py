@@ -158,3 +158,16 @@ def test_a_refused_side_car_takes_the_weights_away_again(tmp_path):
     assert sorted(north.store.names("")) == before
     north.add(checkpoint(tmp_path / "late", 9))
     assert north.fsck().damage == ()
+
+
+def test_a_contribution_of_many_authors_is_retracted_within_the_limits_of_the_space(tmp_path, monkeypatch):
+    monkeypatch.setattr("conjoin.replica.LIMITS", {"deps": 2, "operation_bytes": 65_536, "operations_per_author": 100})
+    north = founded(tmp_path)
+    others = [Replica.clone(north.path, tmp_path / name) for name in ("east", "south", "west")]
+    tuned = checkpoint(tmp_path / "tuned", 1)
+    digests = {other.add(tuned).contribution for other in others}
+    for other in others:
+        north.sync(other.path)
+    (digest,) = digests
+    assert not north.retract(digest).visible
+    assert north.visible == ()

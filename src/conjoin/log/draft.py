@@ -89,12 +89,11 @@ def _links(log: Log, author: str, kind: str, body: canonical.Json, own: tuple[Di
 def _required(log: Log, author: str, kind: str, body: canonical.Json) -> Sequence[Digest]:
     """What must be among the ancestors: the adds it retracts, and the operations that let the author in."""
     required = list(retracted_adds(body)) if kind == "retract" else []
-    for role in ("admin", "member"):
-        letting_in = (
-            operation.id
-            for operation in log.operations()
-            if isinstance(operation.meaning, Member)
-            and (operation.meaning.key, operation.meaning.role) == (author, role)
-        )
-        required.extend(list(letting_in)[:1])
+    letting_in = {
+        operation.meaning.role: operation.id
+        for operation in reversed(log.operations())
+        if isinstance(operation.meaning, Member) and operation.meaning.key == author
+    }
+    if letting_in:  # an admin may do whatever a member may
+        required.append(letting_in.get("admin") or letting_in["member"])
     return [operation for operation in required if log.has(operation)]
