@@ -1,4 +1,4 @@
-"""Runs a command as its own process and reads what the operating system accounted for it; times nothing inside Python."""
+"""Runs a command as its own process and reads what the operating system accounted for it; times nothing inside."""
 
 import os
 import subprocess

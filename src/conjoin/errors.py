@@ -189,7 +189,7 @@ class IntegrityError(ConjoinError):
 
 
 class DamagedObjectError(IntegrityError):
-    """A stored object does not match its name. `conjoin fsck` lists every damaged object; sync with a peer that has it."""
+    """A stored object does not match its name. `conjoin fsck --repair-from SOURCE` takes it from where it is whole."""
 
     code = "E301"
 
@@ -389,6 +389,6 @@ class SelfTestError(DeterminismError):
 
 
 class BrokenStrategyError(DeterminismError):
-    """A strategy returned something else than an array of the promised length and format. It is a bug of the strategy."""
+    """A strategy returned something else than an array of the promised length and format: a bug of the strategy."""
 
     code = "E703"

@@ -6,7 +6,7 @@ from typing import Any
 
 from conjoin.errors import AmbiguousDigestError, ConjoinError, MissingObjectError, UnknownDigestError
 from conjoin.log import Add, Genesis, Log, Member, Operation, Retract, views
-from conjoin.store.base import Store
+from conjoin.store.base import Store, holds
 from conjoin.store.fsck import Damage
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest
@@ -27,7 +27,11 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Added(Value):
-    """The result of `add`. `new_bytes`: what the store did not hold yet; `already`: nothing had to be signed."""
+    """The result of `add`.
+
+    `new_bytes`: what the store did not hold yet; `already`: nothing had to be signed; `same_weights`: other visible
+    contributions of the same content, which count as well.
+    """
 
     contribution: Digest
     operation: Digest
@@ -35,6 +39,7 @@ class Added(Value):
     size_bytes: int
     new_bytes: int
     already: bool
+    same_weights: tuple[Digest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,11 @@ class FsckReport(Value):
     repaired: tuple[str, ...] = ()
 
 
+def count(number: int, noun: str) -> str:
+    """A number of things in words: `1 tensor is`, `2 tensors are`."""
+    return f"{number} {noun} is" if number == 1 else f"{number} {noun}s are"
+
+
 class Inventory:
     """Describes what a log and a store hold."""
 
@@ -150,10 +160,13 @@ class Inventory:
 
     def missing_objects(self, contributions: Iterable[ContributionInfo]) -> int:
         """How many manifests and leaves are lacking of the base and of the visible ones among `contributions`."""
-        content = [self.base, self.files, *(info.weights for info in contributions if info.visible)]
+        content = [self.base, self.files]
+        for info in contributions:
+            if info.visible:
+                content += [info.weights, *map(Digest, info.extras.values())]
         held = [self._leaves(digest) for digest in dict.fromkeys(content)]
         leaves = {leaf for found in held if found is not None for leaf in found}
-        return held.count(None) + sum(1 for leaf in leaves if not self.store.has(leaf_name(leaf)))
+        return held.count(None) + sum(1 for leaf in leaves if not holds(self.store, leaf_name(leaf)))
 
     def find_contribution(self, prefix: str) -> Digest:
         """The contribution whose digest starts with `prefix`; errors as of `match`."""
@@ -191,7 +204,8 @@ class Inventory:
 
     def _contribution(self, view: views.ContributionView) -> ContributionInfo:
         contribution = view.contribution
-        leaves = self._leaves(contribution.weights)
+        held = [self._leaves(digest) for digest in (contribution.weights, *contribution.extras.values())]
+        leaves = held[0]
         shown = (view.live or view.adds)[0]
         return ContributionInfo(
             digest=contribution.digest,
@@ -203,7 +217,9 @@ class Inventory:
             authors=tuple(sorted({add.author for add in view.adds})),
             operations=tuple(add.id for add in view.adds),
             visible=view.visible,
-            complete=leaves is not None and all(self.store.has(leaf_name(leaf)) for leaf in leaves),
+            complete=all(
+                found is not None and all(holds(self.store, leaf_name(leaf)) for leaf in found) for found in held
+            ),
             size_bytes=None if leaves is None else self.manifest(contribution.weights).size_bytes,
             time=shown.body["time"],
         )
@@ -224,7 +240,7 @@ def match(prefix: str, known: Mapping[str, str], noun: str) -> Digest:
     if not found:
         raise UnknownDigestError(
             f"no {noun} here has a digest that starts with `{prefix}`",
-            hint="`conjoin log` lists them",
+            hint="`conjoin status` and `conjoin log` list them",
         )
     if len(found) > 1:
         raise AmbiguousDigestError(

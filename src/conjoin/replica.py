@@ -22,8 +22,8 @@ from conjoin.errors import (
     RemoteError,
     TrustError,
 )
-from conjoin.inventory import Added, ContributionInfo, FsckReport, Inventory, OperationInfo, Retracted, Status
-from conjoin.log import Log, Operation, draft, genesis_payload, parse, views
+from conjoin.inventory import Added, ContributionInfo, FsckReport, Inventory, OperationInfo, Retracted, Status, count
+from conjoin.log import Log, Member, Operation, draft, genesis_payload, parse, views
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import check_object
 from conjoin.store.checkpoint import Checkpoint, open_checkpoint
@@ -295,7 +295,7 @@ class Replica:
         self,
         checkpoint: PathLike,
         *,
-        weight: str = "1",
+        weight: str | float = "1",
         title: str = "",
         license: str = "",  # noqa: A002 - the word of the command line and of the log
         extras: Mapping[str, PathLike] | None = None,
@@ -307,7 +307,7 @@ class Replica:
 
         Args:
             checkpoint: a safetensors file or a Hugging Face folder.
-            weight: positive decimal string.
+            weight: positive decimal string; a number is taken as it prints.
             title: for people; never changes the merge.
             license: SPDX expression; never changes the merge.
             extras: side-cars by name (`fisher`, `gram`, …), part of the contribution's identity.
@@ -319,7 +319,7 @@ class Replica:
             InputError: the checkpoint cannot be used; all differences from the base are listed.
             NotAMemberError: this replica's key may not write yet.
         """
-        weight = canonical_weight(weight)
+        weight = canonical_weight(str(weight))
         opened = open_checkpoint(Path(checkpoint))
         side_cars = {name: open_checkpoint(Path(path)) for name, path in (extras or {}).items()}
         self._require_fit(opened, partial=partial)
@@ -348,6 +348,11 @@ class Replica:
             size_bytes=manifest.size_bytes,
             new_bytes=self.store.bytes_written - before,
             already=bool(live),
+            same_weights=tuple(
+                digest
+                for digest, view in sorted(views.contributions(self.log).items())
+                if view.visible and view.contribution.weights == manifest.digest and digest != contribution.digest
+            ),
         )
 
     def retract(self, prefix: str) -> Retracted:
@@ -381,7 +386,10 @@ class Replica:
         return Retracted(digest, tuple(operation.id for operation in operations), digest in self.visible)
 
     def invite(self, key: str, *, role: str = "member") -> Digest:
-        """Let a public key in, given as 64 hex characters or as an OpenSSH line. Returns the operation's id.
+        """Let a public key in, given as 64 hex characters or as an OpenSSH line.
+
+        Returns:
+            Id of the operation that lets it in as `role` or more; nothing is signed where there is one already.
 
         Raises:
             BadKeyError: it is not an admissible Ed25519 key.
@@ -393,7 +401,8 @@ class Replica:
                 raise NotPermittedError(
                     f"key {self.key[:12]} is not an admin of this space", hint="ask an admin to run `conjoin invite`"
                 )
-            return self._sign("member", {"key": admitted, "role": role}).id
+            known = self._let_in(admitted, role)
+            return known if known is not None else self._sign("member", {"key": admitted, "role": role}).id
 
     def sync(self, source: PathLike, *, progress: Progress = SILENT) -> SyncReport:
         """Pull from and push to a replica directory or meeting place, until both hold the same operations.
@@ -440,9 +449,14 @@ class Replica:
             recipe: what to run.
             shard_size_bytes: largest size of an output file.
             only: the contributions to merge instead of the visible set, for recomputing an earlier result.
+
+        Raises:
+            DamagedObjectError: operations of the log are damaged or missing.
+            MissingObjectError: content that is needed is not here.
         """
         from conjoin.plan import make_plan
 
+        self._require_whole_log()  # a lost retraction would bring back what was taken out
         manifest = self.inventory.manifest
         known = views.contributions(self.log)
         chosen = self.visible if only is None else only
@@ -498,8 +512,8 @@ class Replica:
         """Read every object again and name each damaged one; `repair_from` replaces those that it has intact."""
         objects, size_bytes, damage = fsck(self.store, progress=progress)
         repaired: list[str] = []
-        if repair_from is not None and damage:
-            remote = open_remote(os.fspath(repair_from))
+        remote = open_remote(os.fspath(repair_from)) if repair_from is not None else None
+        if remote is not None and damage:
             with self._writing(damage_allowed=True):
                 for item in damage:
                     name = item.object_name
@@ -534,7 +548,7 @@ class Replica:
             yield
 
     def _require_whole_log(self) -> None:
-        """Refuse to write on a log with gaps: the operation after a lost one would fork this author's chain."""
+        """Refuse a log with gaps: what is visible is not known, and the operation after a lost one would be a fork."""
         lost = [f"operation {wanted}" for wanted in self.log.wanted()]
         if lost and not self.damaged:  # or another replica was writing here just while this one read
             self.log, self.damaged = _read_log(self.store, self.space)
@@ -542,7 +556,7 @@ class Replica:
         if self.damaged or lost:
             damaged = [*self.damaged, *lost]
             raise DamagedObjectError(
-                f"{len(damaged)} operations of the log are damaged or missing; writing now could fork the log",
+                f"{count(len(damaged), 'operation')} of the log damaged or missing: what is visible is not known",
                 where="\n".join(damaged[:5]),
                 hint="`conjoin sync SOURCE` or `conjoin fsck --repair-from SOURCE` mends them from another replica",
             )
@@ -562,11 +576,15 @@ class Replica:
             differences = [difference for difference in differences if difference.both]
         if differences:
             raise MismatchedTensorsError(
-                f"{len(differences)} tensors do not fit the base {self.base[:12]}:\n"
+                f"{count(len(differences), 'tensor')} not as in the base {self.base[:12]}:\n"
                 + "\n".join(f"  {difference}" for difference in differences),
                 where=str(checkpoint.path),
-                hint=f"was it tuned from another base? `conjoin show {self.base[:12]}` lists the base's tensors"
-                + ("" if partial else "; `--partial` allows missing and additional tensors"),
+                hint=f"was it tuned from another base? `conjoin show {self.base[:12]}` lists the base's tensors; "
+                + (
+                    "another dtype or shape cannot be merged, cast it before it is added"
+                    if any(difference.both for difference in differences)
+                    else "`--partial` allows missing and additional tensors"
+                ),
             )
 
     def _sign(self, kind: str, body: dict[str, Any]) -> Operation:
@@ -584,6 +602,16 @@ class Replica:
             self.damaged = tuple(name for name in self.damaged if name != operation.name)
         else:
             self.store.put(operation.name, operation.envelope)
+
+    def _let_in(self, key: str, role: str) -> Digest | None:
+        """The operation by which a key already has a role or a higher one, if any."""
+        if key == self.log.founder:
+            return self.space
+        meanings = ((operation.id, operation.meaning) for operation in self.log.operations())
+        found = (
+            number for number, m in meanings if isinstance(m, Member) and m.key == key and m.role in (role, "admin")
+        )
+        return next(found, None)
 
     def _live_adds(self, digest: Digest, author: str | None = None) -> list[Operation]:
         """The adds that make a contribution visible, optionally of one author."""

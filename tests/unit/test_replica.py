@@ -9,8 +9,19 @@ import pytest
 from safetensors.numpy import save_file
 
 from conjoin import Replica
-from conjoin.errors import ChangedFileError, DamagedObjectError, DiskFullError, KeyFileError, NonFiniteError
+from conjoin.errors import (
+    BadWeightError,
+    ChangedFileError,
+    DamagedObjectError,
+    DiskFullError,
+    KeyFileError,
+    LockedError,
+    NonFiniteError,
+    RemoteError,
+)
 from conjoin.store.folder import FolderStore
+from conjoin.store.home import new_home
+from conjoin.verification import verify
 
 
 def checkpoint(folder: Path, seed: int) -> Path:
@@ -171,3 +182,71 @@ def test_a_contribution_of_many_authors_is_retracted_within_the_limits_of_the_sp
     (digest,) = digests
     assert not north.retract(digest).visible
     assert north.visible == ()
+
+
+def test_a_damaged_retraction_never_brings_back_what_was_taken_out(tmp_path):
+    north = founded(tmp_path, 2)
+    gone = north.visible[0]
+    north.retract(gone)
+    north.resolve("weight_average", tmp_path / "before")
+    name = next(operation.name for operation in north.log.operations() if operation.type == "retract")
+    file = north.path / ".conjoin" / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4
+    file.write_bytes(data)
+    north = Replica.open(north.path)
+    with pytest.raises(DamagedObjectError, match="what is visible is not known"):
+        north.resolve("weight_average", tmp_path / "out")
+    with pytest.raises(DamagedObjectError, match="what is visible is not known"):
+        verify(tmp_path / "before", north)
+    assert not (tmp_path / "out").exists()
+
+
+def test_mending_from_a_place_that_is_not_there_is_an_error_even_when_nothing_is_damaged(tmp_path):
+    with pytest.raises(RemoteError):
+        founded(tmp_path).fsck(repair_from=tmp_path / "nowhere")
+
+
+def test_weights_may_be_numbers(tmp_path):
+    north = founded(tmp_path)
+    north.add(checkpoint(tmp_path / "one", 1), weight=2)
+    assert [info.weight for info in north.contributions()] == ["2"]
+    with pytest.raises(BadWeightError):
+        north.add(checkpoint(tmp_path / "one", 1), weight=float("nan"))
+
+
+def test_adding_the_same_weights_twice_says_so(tmp_path):
+    north = founded(tmp_path)
+    first = north.add(checkpoint(tmp_path / "one", 1))
+    second = north.add(tmp_path / "one", weight="3")
+    assert (first.same_weights, second.same_weights) == ((), (first.contribution,))
+
+
+def test_a_key_is_let_in_once(tmp_path):
+    north = founded(tmp_path)
+    south = Replica.clone(north.path, tmp_path / "south")
+    north = Replica.open(north.path)
+    known = len(north.operations())
+    assert north.invite(north.key) == north.space
+    first = north.invite(south.key)
+    assert len(north.operations()) == known
+    assert north.invite(south.key, role="admin") != first
+    assert north.invite(south.key) in (first, north.operations()[-1].id)
+    assert len(north.operations()) == known + 1
+
+
+def test_two_that_build_a_replica_in_one_place_do_not_mix(tmp_path):
+    base = checkpoint(tmp_path / "base", 0)
+    with new_home(tmp_path / "north"), pytest.raises(LockedError):
+        Replica.init(tmp_path / "north", base)
+
+
+def test_what_a_killed_init_left_is_cleared(tmp_path):
+    base = checkpoint(tmp_path / "base", 0)
+    left = tmp_path / "north" / ".conjoin-new"
+    (left / "leaf" / "ab").mkdir(parents=True)
+    (left / "local").mkdir()
+    (left / "local" / "key").write_text("half a key")
+    with Replica.init(tmp_path / "north", base) as north:
+        assert north.fsck().damage == ()
+    assert not left.exists()

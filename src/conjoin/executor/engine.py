@@ -86,8 +86,8 @@ class Engine:
             opened = self._open(stage)
             if not opened:
                 continue
-            makes = any(isinstance(step, _Make) for one in opened.values() for step in one.steps)
-            self._progress.start("merge" if makes else "measure", sum(map(_work_bytes, opened.values())))
+            last = stage == max(map(len, self._segments), default=1) - 1
+            self._progress.start("merge" if last else "measure", sum(map(_work_bytes, opened.values())))
             for indices, count in zip(kinds, workers, strict=True):
                 with pool(count) as executor:
                     starts = (self._begin(opened[index]) for index in indices if index in opened)

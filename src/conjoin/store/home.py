@@ -10,6 +10,7 @@ from conjoin.errors import ConjoinError, DamagedObjectError, NoReplicaError, Rep
 from conjoin.store.folder import translated_os_errors
 from conjoin.store.inplace import References, ReplicaStore
 from conjoin.store.instance import create_instance
+from conjoin.store.lock import ReplicaLock
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest, is_digest
 
@@ -107,33 +108,50 @@ def new_home(directory: Path) -> Generator[Home]:
 
     Raises:
         ReplicaExistsError: the directory holds a replica already, or is a file.
+        LockedError: another process is building one here.
         StoreError: the directory cannot be written.
     """
+    if directory.exists() and not directory.is_dir():
+        raise ReplicaExistsError("the path is a file", where=str(directory), hint="choose another directory")
+    home, existed = Home(directory / f"{HOME}-new"), directory.exists()
+    _refuse_replica(directory)
+    with translated_os_errors(directory):
+        home.local.mkdir(parents=True, exist_ok=True)
+        with ReplicaLock(home.lock):  # of two that build here at once, one is told so
+            try:
+                _refuse_replica(directory)
+                _clear(home)  # what a killed one left
+                for name in ("local/tmp", "local/inplace", "ops", "manifest", "leaf"):
+                    (home.path / name).mkdir()
+                yield home
+                create_instance(home.instance)
+                _sync_directory(home.path)
+                home.path.rename(directory / HOME)
+                _sync_directory(directory)
+                if not existed:
+                    _sync_directory(directory.parent)
+            except BaseException:
+                shutil.rmtree(home.path, ignore_errors=True)
+                if not existed:
+                    with suppress(OSError):
+                        directory.rmdir()
+                raise
+
+
+def _refuse_replica(directory: Path) -> None:
     if (directory / HOME).exists():
         raise ReplicaExistsError(
             "there is a replica here already", where=str(directory / HOME), hint="choose another directory"
         )
-    if directory.exists() and not directory.is_dir():
-        raise ReplicaExistsError("the path is a file", where=str(directory), hint="choose another directory")
-    home, existed = Home(directory / f"{HOME}-new"), directory.exists()
-    with translated_os_errors(directory):
-        shutil.rmtree(home.path, ignore_errors=True)
-        try:
-            for name in ("local/tmp", "local/inplace", "ops", "manifest", "leaf"):
-                (home.path / name).mkdir(parents=True)
-            yield home
-            create_instance(home.instance)
-            _sync_directory(home.path)
-            home.path.rename(directory / HOME)
-            _sync_directory(directory)
-            if not existed:
-                _sync_directory(directory.parent)
-        except BaseException:
-            shutil.rmtree(home.path, ignore_errors=True)
-            if not existed:
-                with suppress(OSError):
-                    directory.rmdir()
-            raise
+
+
+def _clear(home: Home) -> None:
+    """Remove everything in an unfinished home but the lock."""
+    for child in (*home.path.iterdir(), *home.local.iterdir()):
+        if child.is_dir() and child != home.local:
+            shutil.rmtree(child)
+        elif child.is_file() and child != home.lock:
+            child.unlink()
 
 
 def _sync_directory(folder: Path) -> None:

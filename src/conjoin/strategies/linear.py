@@ -15,7 +15,7 @@ SMALLEST_TOTAL = Fraction(1, 10**8)
     source="Wortsman et al., ICML 2022, arXiv:2203.05482; the weighted form as in mergekit's `linear`",
 )
 def linear(x: Block, *, normalize: bool = True) -> RawArray:
-    """Add up the contributions, each multiplied by its weight.
+    """Average the contributions by their weights; without `normalize`, add them up.
 
     θ = Σᵢ wᵢ θᵢ / (Σᵢ wᵢ if normalize else 1)
 

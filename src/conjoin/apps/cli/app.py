@@ -88,7 +88,7 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Exit as leave:
         return leave.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return interrupted()
+        return interrupted(as_json=as_json)
     except BrokenPipeError:
         return close_pipe()
     except OSError as cause:

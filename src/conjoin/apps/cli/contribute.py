@@ -84,7 +84,13 @@ def add(
         if added.already:
             return [f"contribution {added.contribution} is here already, nothing was signed"]
         what = f"{count(added.tensors, 'tensor')}, {size(added.size_bytes)}, {size(added.new_bytes)} of it new here"
-        return [f"added contribution {added.contribution}", f"{what}; next: `conjoin sync SOURCE`"]
+        lines = [f"added contribution {added.contribution}", f"{what}; next: {shell.command('sync SOURCE')}"]
+        lines += [
+            f"note: the same weights are visible as {other[:12]} too and count twice; "
+            f"{shell.command(f'retract {other[:12]}')} takes that one out"
+            for other in added.same_weights
+        ]
+        return lines
 
     shell.tell(added, brief=added.contribution, human=human)
 

@@ -2,18 +2,22 @@
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from conjoin.apps.cli.failure import interrupted
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status; everything it prints is flushed."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character gets a question mark
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         from conjoin.apps.cli.app import run as begin
 
         return begin(arguments)
     except KeyboardInterrupt:
-        return interrupted()
+        return interrupted(as_json="--json" in arguments)
 
 
 def main() -> None:

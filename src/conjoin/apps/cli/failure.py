@@ -57,9 +57,13 @@ def report(error: ConjoinError, *, as_json: bool) -> int:
     return error.exit_status
 
 
-def interrupted() -> int:
-    """Ctrl-C: one line."""
-    sys.stderr.write("interrupted: what was complete is kept, the same command can be run again\n")
+def interrupted(*, as_json: bool) -> int:
+    """Ctrl-C: one line, or one JSON document."""
+    message = "interrupted: what was complete is kept, the same command can be run again"
+    if as_json:
+        sys.stdout.write(json.dumps({"error": {"what": message, "exit_status": INTERRUPTED_STATUS}}, indent=2) + "\n")
+    else:
+        sys.stderr.write(message + "\n")
     return INTERRUPTED_STATUS
 
 

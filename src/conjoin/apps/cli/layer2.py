@@ -194,7 +194,7 @@ def resolve(
                     ("recipe", receipt.recipe_digest),
                 ]
             ),
-            f"next: `conjoin verify {out}` here or on any other replica of the space",
+            f"next: {shell.command(f'verify {out}')}, or the same on any other replica of the space",
         ]
 
     shell.tell(receipt.to_json(), brief=receipt.output, human=human)

@@ -60,6 +60,10 @@ class Shell:
 
         return Replica.open(self.where or Replica.find(Path.cwd()))
 
+    def command(self, words: str) -> str:
+        """A command to type next, for the replica this one worked in."""
+        return f"`conjoin {words}`" if self.where is None else f"`conjoin -C {self.where} {words}`"
+
     def bar(self) -> Bar:
         """A progress bar that shows itself only where somebody can see it."""
         return Bar(enabled=not (self.as_json or self.quiet))

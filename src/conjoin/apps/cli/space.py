@@ -96,6 +96,9 @@ def init(
     def human() -> list[Any]:
         from conjoin.apps.cli.render import facts, short
 
+        left = sorted(path.name for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
+        left = [name for name in left if not name.startswith(".")]
+        notes = [f"note: subfolders of the base are not kept: {', '.join(left)}"] if left else []
         return [
             f"founded a{'n open' if open_ else ' closed'} space; its first replica is {folder}",
             facts(
@@ -105,6 +108,7 @@ def init(
                     ("key", f"{short(replica.key)} (admin)"),
                 ]
             ),
+            *notes,
             f"next: `conjoin -C {folder} add CHECKPOINT`, or `conjoin clone {folder} DIR` for a second replica",
         ]
 
@@ -173,12 +177,16 @@ def invite(
     shell = Shell.of(ctx, where, as_json, quiet)
     role = "admin" if admin else "member"
     with shell.replica() as replica:
+        known = len(replica.operations())
         operation = replica.invite(key, role=role)
-        summary = next(o.summary for o in replica.operations() if o.id == operation)
+        operations = replica.operations()
+    already = len(operations) == known
+    summary = next(o.summary for o in operations if o.id == operation)
+    said = "that key is in already, nothing was signed" if already else "next: sync, so that the others learn of it"
     shell.tell(
-        {"operation": operation, "role": role},
+        {"operation": operation, "role": role, "already": already},
         brief=operation,
-        human=lambda: [f"operation {operation[:12]} {summary}", "next: sync, so that the others learn of it"],
+        human=lambda: [f"operation {operation[:12]} {summary}", said],
     )
 
 

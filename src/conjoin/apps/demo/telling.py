@@ -1,6 +1,9 @@
 """The demo's story as lines and tables for people; runs nothing."""
 
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -70,10 +73,11 @@ def _next(story: Story) -> Iterable[str]:
     yield "What to try next:"
     yield ""
     yield f"  cd {shlex.quote(str(story.folder))}"
-    yield "  conjoin -C north status"
-    yield "  conjoin -C west log --graph"
-    yield "  conjoin -C south resolve ties -p density=0.5 -o merged/ties"
-    yield "  conjoin -C west verify merged/ties --recompute"
+    program = "conjoin" if shutil.which("conjoin") else shlex.quote(os.path.abspath(sys.argv[0]))
+    yield f"  {program} -C north status"
+    yield f"  {program} -C west log --graph"
+    yield f"  {program} -C south resolve ties -p density=0.5 -o merged/ties"
+    yield f"  {program} -C west verify merged/ties --recompute"
 
 
 def share(part: int, whole: int) -> str:
