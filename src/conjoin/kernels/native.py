@@ -65,12 +65,18 @@ def pointer(typingctx: Any, address: Any, dtype: Any) -> Any:  # noqa: ARG001
 
 
 @jit.kernel
+def wide_bf16(pattern):
+    """A BF16 number: the upper half of a float32."""
+    return np.float64(f32_of(np.uint32(pattern) << np.uint32(16)))
+
+
+@jit.kernel
 def decode(address, start, count, form, out):
     """Widen `count` patterns from index `start` on into `out`. Formats by code: BF16, F16, F32, F64."""
     if form == 0:
         short = carray(pointer(address, np.uint16), start + count)[start:]
         for j in range(count):
-            out[j] = np.float64(f32_of(np.uint32(short[j]) << np.uint32(16)))
+            out[j] = wide_bf16(short[j])
     elif form == 1:
         short = carray(pointer(address, np.uint16), start + count)[start:]
         for j in range(count):
@@ -169,29 +175,44 @@ def linear(sources, numerators, denominator, n, form, out_form, out):
 @jit.kernel
 def deltas(source, origin, start, count, form, out):
     """τ = θ − θ₀ of one piece; `origin` holds the decoded base."""
-    decode(source, start, count, form, out)
-    for j in range(count):
-        out[j] -= origin[j]
+    if form == 0:
+        short = carray(pointer(source, np.uint16), start + count)[start:]
+        for j in range(count):
+            out[j] = wide_bf16(short[j]) - origin[j]
+    elif form == 2:
+        single = carray(pointer(source, np.float32), start + count)[start:]
+        for j in range(count):
+            out[j] = np.float64(single[j]) - origin[j]
+    else:
+        decode(source, start, count, form, out)
+        for j in range(count):
+            out[j] -= origin[j]
 
 
 @jit.kernel
-def key_of(delta):
-    """The magnitude key: bits of the float32 nearest to τ, without the sign."""
-    return np.int64(bits32_of(np.float32(delta)) & np.uint32(0x7FFF_FFFF))
+def keys_of(source, origin, start, count, form, values, keys):
+    """The magnitude keys of one piece: bits of the float32 nearest to τ, without the sign.
+
+    They go into an array because counting cannot be vectorised and would keep this from being so.
+    """
+    deltas(source, origin, start, count, form, values)
+    for j in range(count):
+        keys[j] = bits32_of(np.float32(values[j])) & np.uint32(0x7FFF_FFFF)
 
 
 @jit.kernel
 def high_histograms(sources, base, n, form, shift, counts):
     """counts[i, key >> shift] for each contribution."""
     control = jit.enter()
-    origin, values = np.empty(PIECE), np.empty(PIECE)
+    origin, values, keys = np.empty(PIECE), np.empty(PIECE), np.empty(PIECE, np.uint32)
     for start in range(0, n, PIECE):
         count = min(PIECE, n - start)
         decode(base, start, count, form, origin)
         for i in range(len(sources)):
-            deltas(sources[i], origin, start, count, form, values)
+            row = counts[i]
+            keys_of(sources[i], origin, start, count, form, values, keys)
             for j in range(count):
-                counts[i, key_of(values[j]) >> shift] += 1
+                row[U64(keys[j]) >> U64(shift)] += 1
     jit.leave(control)
 
 
@@ -199,16 +220,18 @@ def high_histograms(sources, base, n, form, shift, counts):
 def low_histograms(sources, base, n, form, shift, bins, counts):
     """counts[i, lower bits of key] where the upper ones are bins[i]."""
     control = jit.enter()
-    origin, values = np.empty(PIECE), np.empty(PIECE)
+    origin, values, keys = np.empty(PIECE), np.empty(PIECE), np.empty(PIECE, np.uint32)
+    lower = (ONE << U64(shift)) - ONE
     for start in range(0, n, PIECE):
         count = min(PIECE, n - start)
         decode(base, start, count, form, origin)
         for i in range(len(sources)):
-            deltas(sources[i], origin, start, count, form, values)
+            row, chosen = counts[i], U64(bins[i])
+            keys_of(sources[i], origin, start, count, form, values, keys)
             for j in range(count):
-                key = key_of(values[j])
-                if key >> shift == bins[i]:
-                    counts[i, key & ((1 << shift) - 1)] += 1
+                key = U64(keys[j])
+                if key >> U64(shift) == chosen:
+                    row[key & lower] += 1
     jit.leave(control)
 
 
@@ -216,20 +239,44 @@ def low_histograms(sources, base, n, form, shift, bins, counts):
 def tie_histograms(sources, base, n, form, thresholds, first, shift, bins, counts):
     """counts[i, upper bits of the index] of the keys at the threshold; lower bits within bins[i] where that is ≥ 0."""
     control = jit.enter()
-    origin, values = np.empty(PIECE), np.empty(PIECE)
+    origin, values, keys = np.empty(PIECE), np.empty(PIECE), np.empty(PIECE, np.uint32)
     for start in range(0, n, PIECE):
         count = min(PIECE, n - start)
         decode(base, start, count, form, origin)
         for i in range(len(sources)):
-            deltas(sources[i], origin, start, count, form, values)
+            row, threshold, chosen = counts[i], np.uint32(thresholds[i]), bins[i]
+            keys_of(sources[i], origin, start, count, form, values, keys)
             for j in range(count):
-                if key_of(values[j]) == thresholds[i]:
+                if keys[j] == threshold:
                     index = first + start + j
-                    if bins[i] < 0:
-                        counts[i, index >> shift] += 1
-                    elif index >> shift == bins[i]:
-                        counts[i, index & ((1 << shift) - 1)] += 1
+                    if chosen < 0:
+                        row[index >> shift] += 1
+                    elif index >> shift == chosen:
+                        row[index & ((1 << shift) - 1)] += 1
     jit.leave(control)
+
+
+@jit.kernel
+def least_with(key):
+    """Bits of the least float64 magnitude whose nearest float32 has at least this key (from 0 to one above Inf's).
+
+    Rounding is monotonic, so to compare a magnitude with this is to compare keys, without making them.
+    """
+    if key == 0:
+        return U64(0)
+    if key > 0x7F80_0000:
+        return INFINITY + ONE
+    below = np.float64(f32_of(np.uint32(key - 1)))
+    above = 2.0**128 if key == 0x7F80_0000 else np.float64(f32_of(np.uint32(key)))
+    return bits_of((below + above) * 0.5) + U64(key & 1)
+
+
+@jit.kernel
+def trim(values, begin, end, key):
+    """Zero what has a lesser key, from `begin` to before `end`."""
+    least, part = least_with(key), values[begin:end]
+    for j in range(len(part)):
+        part[j] = select((bits_of(part[j]) & MAGNITUDE) >= least, part[j], 0.0)
 
 
 @jit.kernel
@@ -238,12 +285,12 @@ def trimmed(sources, origin, start, count, form, numerators, thresholds, cutoffs
     for j in range(count):
         mass[j] = 0.0
     for i in range(len(sources)):
-        row, numerator, threshold, cutoff = kept[i], numerators[i], thresholds[i], cutoffs[i]
+        row, numerator = kept[i], numerators[i]
         deltas(sources[i], origin, start, count, form, row)
+        edge = min(max(cutoffs[i] - first - start, 0), count)
+        trim(row, 0, edge, thresholds[i])
+        trim(row, edge, count, thresholds[i] + 1)
         for j in range(count):
-            key = key_of(row[j])
-            at = (key == threshold) & (first + start + j < cutoff)
-            row[j] = select((key > threshold) | at, row[j], 0.0)
             mass[j] += numerator * row[j]
 
 
@@ -332,23 +379,23 @@ def ties(
 
 
 @jit.kernel
-def philox(block, key, words, at):
-    """The four words of counter `block`, into words[at:at + 4]."""
-    c0, c1, c2, c3 = block & LOW32, block >> U64(32), key[2], key[3]
-    k0, k1 = key[0], key[1]
-    for _ in range(10):
-        p0, p1 = U64(0xD2511F53) * c0, U64(0xCD9E8D57) * c2
-        c0, c1, c2, c3 = (p1 >> U64(32)) ^ c1 ^ k0, p1 & LOW32, (p0 >> U64(32)) ^ c3 ^ k1, p0 & LOW32
-        k0, k1 = (k0 + U64(0x9E3779B9)) & LOW32, (k1 + U64(0xBB67AE85)) & LOW32
-    words[at], words[at + 1], words[at + 2], words[at + 3] = c0, c1, c2, c3
+def philox(block, count, key, words):
+    """The four words each of `count` counters from `block` on. Nothing but `words` is touched, so it vectorises."""
+    key0, key1, c2, c3 = key[0], key[1], key[2], key[3]
+    for at in range(count):
+        counter = block + U64(at)
+        w0, w1, w2, w3, k0, k1 = counter & LOW32, counter >> U64(32), c2, c3, key0, key1
+        for _ in range(10):
+            p0, p1 = U64(0xD2511F53) * w0, U64(0xCD9E8D57) * w2
+            w0, w1, w2, w3 = (p1 >> U64(32)) ^ w1 ^ k0, p1 & LOW32, (p0 >> U64(32)) ^ w3 ^ k1, p0 & LOW32
+            k0, k1 = (k0 + U64(0x9E3779B9)) & LOW32, (k1 + U64(0xBB67AE85)) & LOW32
+        words[4 * at], words[4 * at + 1], words[4 * at + 2], words[4 * at + 3] = w0, w1, w2, w3
 
 
 @jit.kernel
 def draw_piece(key, first, count, words):
     """Words `first` to `first + count` at the front of `words`; first is a multiple of 4, words has room for 3 more."""
-    block = U64(first) >> U64(2)
-    for at in range((count + 3) // 4):
-        philox(block + U64(at), key, words, 4 * at)
+    philox(U64(first) >> U64(2), (count + 3) // 4, key, words)
 
 
 @jit.kernel
