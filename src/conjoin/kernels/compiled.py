@@ -16,7 +16,6 @@ from conjoin.kernels.layout import (
     HIGH_BINS,
     INDEX_BINS,
     INDEX_SHIFT,
-    LANES,
     LOW_BINS,
     LOW_SHIFT,
     Aggregate,
@@ -196,7 +195,7 @@ def block_gram(tensors: Sequence[Raw], base: Raw | None, form: str) -> Float64:
     n, k = len(tensors[0]), len(tensors)
     out = np.empty((-(-n // BLOCK_ELEMENTS), k, k))
     origin = _address(tensors[0] if base is None else base)
-    native.block_gram(_addresses(tensors), origin, base is not None, n, _code(form), BLOCK_ELEMENTS, LANES, out)
+    native.block_gram(_addresses(tensors), origin, base is not None, n, _code(form), BLOCK_ELEMENTS, out)
     return out
 
 
@@ -215,7 +214,6 @@ def block_l1(
         _keys(keys),
         start,
         BLOCK_ELEMENTS,
-        LANES,
         out,
     )
     return out

@@ -12,9 +12,11 @@ arguments, so they are not written here: addresses are uint64, counts and codes 
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
 
 from conjoin.kernels import jit
+from conjoin.kernels.layout import LANES
 
 PIECE = 1024
 U64 = np.uint64
@@ -150,6 +152,23 @@ def encode(values, count, form, address, start):
 
 
 @jit.kernel
+def accumulate(source, numerator, start, count, form, values, total):
+    """Total += nᵢ xᵢ of one piece; the common formats without a stop in `values`."""
+    if form == 0:
+        short = carray(pointer(source, np.uint16), start + count)[start:]
+        for j in range(count):
+            total[j] += numerator * wide_bf16(short[j])
+    elif form == 2:
+        single = carray(pointer(source, np.float32), start + count)[start:]
+        for j in range(count):
+            total[j] += numerator * np.float64(single[j])
+    else:
+        decode(source, start, count, form, values)
+        for j in range(count):
+            total[j] += numerator * values[j]
+
+
+@jit.kernel
 def linear(sources, numerators, denominator, n, form, out_form, out):
     """(Σ nᵢ xᵢ) / D, from the first product on."""
     control = jit.enter()
@@ -157,14 +176,13 @@ def linear(sources, numerators, denominator, n, form, out_form, out):
     for start in range(0, n, PIECE):
         count = min(PIECE, n - start)
         for i in range(len(sources)):
-            decode(sources[i], start, count, form, values)
             numerator = numerators[i]
             if i == 0:
+                decode(sources[i], start, count, form, total)
                 for j in range(count):
-                    total[j] = numerator * values[j]
+                    total[j] *= numerator
             else:
-                for j in range(count):
-                    total[j] += numerator * values[j]
+                accumulate(sources[i], numerator, start, count, form, values, total)
         if denominator != 1.0:
             for j in range(count):
                 total[j] /= denominator
@@ -438,6 +456,31 @@ def delta_sum(sources, base, n, form, out_form, numerators, denominator, drop_be
     jit.leave(control)
 
 
+@jit.intrinsic
+def add_step(typingctx: Any, sums: Any, terms: Any, at: Any) -> Any:  # noqa: ARG001
+    """sums[:LANES] += terms[at : at + LANES] as one vector; as a loop LLVM unrolls it into scalars before it looks."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.DoubleType(), LANES).as_pointer()
+        sums, terms = (context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 1))
+        target = builder.bitcast(sums, vector)
+        added = builder.load(builder.bitcast(builder.gep(terms, [args[2]]), vector), align=8)
+        builder.store(builder.fadd(builder.load(target, align=8), added), target, align=8)
+        return context.get_dummy_value()
+
+    return types.void(sums, terms, types.int64), codegen
+
+
+@jit.kernel
+def add_lanes(sums, terms, count):
+    """Add `count` terms to the lanes; `terms` has room up to a multiple of LANES."""
+    end = (count + LANES - 1) // LANES * LANES
+    for j in range(count, end):
+        terms[j] = 0.0
+    for at in range(0, end, LANES):
+        add_step(sums, terms, at)
+
+
 @jit.kernel
 def fold_lanes(lanes):
     """Add the upper half of the lanes onto the lower one until one is left."""
@@ -450,12 +493,12 @@ def fold_lanes(lanes):
 
 
 @jit.kernel
-def block_gram(sources, base, centred, n, form, block, lane_count, out):
+def block_gram(sources, base, centred, n, form, block, out):
     """out[b, i, j] = ⟨vᵢ, vⱼ⟩ over block b, in lanes; vᵢ is the tensor, or its task vector where `centred`."""
     control = jit.enter()
     k = len(sources)
-    origin, vectors = np.zeros(PIECE), np.empty((k, PIECE))
-    lanes = np.empty((k, k, lane_count))
+    origin, vectors, products = np.empty(PIECE), np.empty((k, PIECE)), np.empty(PIECE)
+    lanes = np.empty((k, k, LANES))
     for row in range(out.shape[0]):
         lanes[:] = 0.0
         end = min(n, (row + 1) * block)
@@ -464,17 +507,16 @@ def block_gram(sources, base, centred, n, form, block, lane_count, out):
             if centred:
                 decode(base, start, count, form, origin)
             for i in range(k):
-                vectors[i, :] = 0.0
+                left = vectors[i]
                 if centred:
-                    deltas(sources[i], origin, start, count, form, vectors[i])
+                    deltas(sources[i], origin, start, count, form, left)
                 else:
-                    decode(sources[i], start, count, form, vectors[i])
-            for i in range(k):
+                    decode(sources[i], start, count, form, left)
                 for j in range(i + 1):
-                    left, right, sums = vectors[i], vectors[j], lanes[i, j]
-                    for at in range(0, count, lane_count):
-                        for lane in range(lane_count):
-                            sums[lane] += left[at + lane] * right[at + lane]
+                    right = vectors[j]
+                    for at in range(count):
+                        products[at] = left[at] * right[at]
+                    add_lanes(lanes[i, j], products, count)
         for i in range(k):
             for j in range(i + 1):
                 out[row, i, j] = out[row, j, i] = fold_lanes(lanes[i, j])
@@ -482,11 +524,11 @@ def block_gram(sources, base, centred, n, form, block, lane_count, out):
 
 
 @jit.kernel
-def block_l1(sources, base, n, form, drop_below, keys, first, block, lane_count, out):
+def block_l1(sources, base, n, form, drop_below, keys, first, block, out):
     """out[b, i] = Σ|τᵢ| over all elements of block b and over those that are kept, in lanes."""
     control = jit.enter()
-    origin, values = np.empty(PIECE), np.empty(PIECE)
-    words, lanes = np.empty(PIECE + 4, np.uint64), np.empty((2, lane_count))
+    origin, sizes = np.empty(PIECE), np.empty(PIECE)
+    words, lanes = np.empty(PIECE + 4, np.uint64), np.empty((2, LANES))
     for row in range(out.shape[0]):
         end = min(n, (row + 1) * block)
         for i in range(len(sources)):
@@ -494,14 +536,14 @@ def block_l1(sources, base, n, form, drop_below, keys, first, block, lane_count,
             for start in range(row * block, end, PIECE):
                 count = min(PIECE, end - start)
                 decode(base, start, count, form, origin)
-                values[:] = 0.0
-                deltas(sources[i], origin, start, count, form, values)
+                deltas(sources[i], origin, start, count, form, sizes)
                 draw_piece(keys[i], first + start, count, words)
-                for at in range(0, count, lane_count):
-                    for lane in range(lane_count):
-                        size = f64_of(bits_of(values[at + lane]) & MAGNITUDE)
-                        lanes[0, lane] += size
-                        lanes[1, lane] += select(words[at + lane] < drop_below, 0.0, size)
+                for j in range(count):
+                    sizes[j] = f64_of(bits_of(sizes[j]) & MAGNITUDE)
+                add_lanes(lanes[0], sizes, count)
+                for j in range(count):
+                    sizes[j] = select(words[j] < drop_below, 0.0, sizes[j])
+                add_lanes(lanes[1], sizes, count)
             out[row, i, 0] = fold_lanes(lanes[0])
             out[row, i, 1] = fold_lanes(lanes[1])
     jit.leave(control)
