@@ -12,7 +12,7 @@ import pytest
 
 from conjoin import kernels
 from conjoin.errors import SelfTestError
-from conjoin.kernels import compiled, jit, native, reference, selftest
+from conjoin.kernels import backend, compiled, jit, native, reference, selftest
 from conjoin.kernels.golden import GOLDEN
 
 FIRST = 0x6627E8D5
@@ -74,6 +74,7 @@ def test_a_reference_that_differs_is_an_error(monkeypatch):
 
 
 def test_without_numba_the_reference_runs(monkeypatch):
+    monkeypatch.setattr(backend, "SMALL_ELEMENTS", 0)
     monkeypatch.setitem(sys.modules, "conjoin.kernels.compiled", None)
     assert first_draw() == FIRST
     assert "numba" in kernels.backend_note()
@@ -93,12 +94,27 @@ def test_importing_conjoin_does_not_import_numba():
     assert run_python(code) == "False False"
 
 
+def test_little_work_loads_no_compiler_and_much_does():
+    code = """
+        import sys
+        from conjoin import kernels
+        from conjoin.kernels.backend import SMALL_ELEMENTS
+
+        little = kernels.draws((1, 2, 3, 4), 0, 1000)
+        print("numba" in sys.modules)
+        much = kernels.draws((1, 2, 3, 4), 0, SMALL_ELEMENTS)
+        print("numba" in sys.modules, (little == much[:1000]).all(), kernels.current())
+    """
+    assert run_python(code) == "False\nTrue True compiled"
+
+
 def test_machine_code_that_cannot_be_kept_is_no_problem(tmp_path):
     """The directory for it is a file, so that nothing can be written; also for root."""
     blocked = tmp_path / "file"
     blocked.write_text("")
     code = """
         from conjoin import kernels
+        kernels.use("compiled")
         print(hex(kernels.draws((0, 0, 0, 0), 0, 4)[0]), kernels.current())
     """
     assert run_python(code, NUMBA_CACHE_DIR=str(blocked)) == f"{FIRST:#x} compiled"

@@ -1,11 +1,15 @@
 """Which arithmetic runs: the compiled one where it proves itself, else the reference; never a third answer.
 
+While a process has little to do the reference does it, so that a small model loads no compiler. That this cannot
+be seen in the result is what the vectors and the golden digests prove.
+
 Each operation is tested against its committed golden vector the first time it is used in a process, so that a command
 pays only for what it uses. A compiled operation that fails sends the whole process to the reference, which is slow but
 never different; a reference operation that fails stops the work.
 """
 
 import importlib
+import sys
 from types import ModuleType
 from typing import Literal
 
@@ -20,8 +24,13 @@ _HINT = (
     "run `conjoin` in a process of its own"
 )
 _TINY, _HALF = 2.0**-1022, 0.5
+_COMPILED = "conjoin.kernels.compiled"
+
+SMALL_ELEMENTS = 2_000_000
+"""Elements read in a process before the compiled arithmetic is worth loading (about a tenth of a second)."""
 
 _state: dict[str, str | None] = {"forced": None, "note": None}
+_small: dict[str, int] = {"elements": 0}
 _proven: set[object] = set()
 """The functions that passed their self-test; one that is replaced is another function and is tested again."""
 
@@ -41,15 +50,15 @@ def backend_note() -> str | None:
     return _state["note"]
 
 
-def operation(name: str) -> ModuleType:
-    """The module whose function `name` may be called, after its self-test.
+def operation(name: str, elements: int) -> ModuleType:
+    """The module whose function `name` may be called on that many elements, after its self-test.
 
     The compiled kernels set the floating point state themselves; NumPy cannot, so the reference looks at every call.
 
     Raises:
         SelfTestError: the reference itself, or a backend that was insisted on, does not give the golden bytes.
     """
-    module = _module()
+    module = reference if _is_small(elements) else _module()
     if module is reference and not _TINY * _HALF:
         raise SelfTestError("this thread flushes subnormal numbers to zero", hint=_HINT)
     if getattr(module, name) in _proven:
@@ -57,7 +66,7 @@ def operation(name: str) -> ModuleType:
     problem = _problem(module, name)
     if problem and module is not reference and _state["forced"] is None:
         _state["note"] = f"the compiled arithmetic {problem}; the slower reference is used"
-        return operation(name)
+        return operation(name, elements)
     if problem:
         arithmetic = "reference" if module is reference else "compiled"
         raise SelfTestError(f"the {arithmetic} arithmetic {problem}", hint=_HINT)
@@ -65,11 +74,20 @@ def operation(name: str) -> ModuleType:
     return module
 
 
+def _is_small(elements: int) -> bool:
+    """Whether the reference may do this much more before the compiled arithmetic is loaded."""
+    flushes = not _TINY * _HALF  # which only the compiled kernels can switch off
+    if _state["forced"] or _state["note"] or flushes or sys.modules.get(_COMPILED):
+        return False
+    _small["elements"] += elements
+    return _small["elements"] <= SMALL_ELEMENTS
+
+
 def _module() -> ModuleType:
     if _state["forced"] == "reference" or _state["note"]:
         return reference
     try:
-        return importlib.import_module("conjoin.kernels.compiled")
+        return importlib.import_module(_COMPILED)
     except ImportError as error:
         if _state["forced"] == "compiled":
             raise
@@ -91,4 +109,4 @@ def _uncached() -> ModuleType:
     jit = importlib.import_module("conjoin.kernels.jit")
     jit.CACHE["enabled"] = False
     importlib.reload(importlib.import_module("conjoin.kernels.native"))
-    return importlib.reload(importlib.import_module("conjoin.kernels.compiled"))
+    return importlib.reload(importlib.import_module(_COMPILED))

@@ -27,6 +27,10 @@ def _plain(raw: Raw, form: str) -> Raw:
     return np.require(raw, requirements=["C", "A"])
 
 
+def _elements(tensors: Sequence[Raw]) -> int:
+    return sum(len(tensor) for tensor in tensors)
+
+
 def _all_plain(tensors: Sequence[Raw], form: str) -> list[Raw]:
     plain = [_plain(tensor, form) for tensor in tensors]
     assert all(len(tensor) == len(plain[0]) for tensor in plain), "tensors of different lengths"
@@ -51,7 +55,7 @@ def linear(sources: Sequence[Raw], terms: Coefficients, form: str, out_form: str
     plain = _all_plain(sources, form)
     if not used:
         return np.zeros(len(plain[0]), FORMATS[out_form].raw)
-    module = operation("linear")
+    module = operation("linear", _elements(plain))
     numerators = [terms.numerators[i] for i in used]
     return module.linear([plain[i] for i in used], numerators, terms.denominator, form, out_form)
 
@@ -80,12 +84,14 @@ def high_histograms(tensors: Sequence[Raw], base: Raw, form: str) -> Int64:
     Returns:
         (k, 65,536) counts; those of several slices add up.
     """
-    return operation("high_histograms").high_histograms(_all_plain(tensors, form), _plain(base, form), form)
+    module = operation("high_histograms", _elements(tensors))
+    return module.high_histograms(_all_plain(tensors, form), _plain(base, form), form)
 
 
 def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[int]) -> Int64:
     """Count the lower halves (15 bits) of those keys whose upper half is the contribution's bin. (k, 32,768)."""
-    return operation("low_histograms").low_histograms(_all_plain(tensors, form), _plain(base, form), form, list(bins))
+    module = operation("low_histograms", _elements(tensors))
+    return module.low_histograms(_all_plain(tensors, form), _plain(base, form), form, list(bins))
 
 
 def tie_histograms(
@@ -110,13 +116,13 @@ def tie_histograms(
         (k, 262,144) counts; those of several slices add up.
     """
     assert start + len(base) <= INDEX_BINS << INDEX_SHIFT, "more than 2^36 elements cannot be cut by index"
-    module = operation("tie_histograms")
+    module = operation("tie_histograms", _elements(tensors))
     return module.tie_histograms(_all_plain(tensors, form), _plain(base, form), form, list(thresholds), start, bins)
 
 
 def elected_signs(tensors: Sequence[Raw], base: Raw, form: str, terms: Coefficients, trim: Trim, start: int) -> Int64:
     """Count the elements in which the mass Σ nᵢ τ̂ᵢ is positive, and negative. (2,); counts of several slices add up."""
-    module = operation("elected_signs")
+    module = operation("elected_signs", _elements(tensors))
     plain = _all_plain(tensors, form)
     return module.elected_signs(plain, _plain(base, form), form, list(terms.numerators), trim, start)
 
@@ -154,7 +160,7 @@ def ties(
     Returns:
         (n,) patterns of `out_form`.
     """
-    module, plain = operation("ties"), _all_plain(tensors, form)
+    module, plain = operation("ties", _elements(tensors)), _all_plain(tensors, form)
     factor = (scale.numerators[0], scale.denominator)
     numerators = list(terms.numerators)
     return module.ties(
@@ -201,7 +207,7 @@ def delta_sum(
     assert start % 4 == 0, f"a slice starts at {start}, inside a draw of four"
     used = [i for i, numerator in enumerate(terms.numerators) if numerator]
     plain = _all_plain(tensors, form)
-    return operation("delta_sum").delta_sum(
+    return operation("delta_sum", _elements(tensors)).delta_sum(
         [plain[i] for i in used],
         _plain(base, form),
         form,
@@ -216,7 +222,7 @@ def delta_sum(
 
 def draws(key: DrawKey, start: int, count: int) -> npt.NDArray[np.uint32]:
     """Words `start` to `start + count` of a draw (Philox4x32-10). (count,)."""
-    return operation("draws").draws(key, start, count)
+    return operation("draws", count).draws(key, start, count)
 
 
 def block_gram(tensors: Sequence[Raw], base: Raw | None, form: str) -> Float64:
@@ -228,14 +234,14 @@ def block_gram(tensors: Sequence[Raw], base: Raw | None, form: str) -> Float64:
         (blocks, k, k) float64.
     """
     origin = None if base is None else _plain(base, form)
-    return operation("block_gram").block_gram(_all_plain(tensors, form), origin, form)
+    return operation("block_gram", _elements(tensors)).block_gram(_all_plain(tensors, form), origin, form)
 
 
 def block_l1(
     tensors: Sequence[Raw], base: Raw, form: str, *, drop_below: int, keys: Sequence[DrawKey], start: int
 ) -> Float64:
     """Σ|τ| over all elements and over the kept ones, per canonical block and contribution. (blocks, k, 2) float64."""
-    module, plain = operation("block_l1"), _all_plain(tensors, form)
+    module, plain = operation("block_l1", _elements(tensors)), _all_plain(tensors, form)
     return module.block_l1(plain, _plain(base, form), form, drop_below, list(keys), start)
 
 
