@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -46,6 +47,8 @@ def run_mortal(arguments: Sequence[str], *, die_at: int | None) -> tuple[int | N
 
 
 def _live(arguments: Sequence[str], die_at: int | None, report: int) -> None:
+    sys.settrace(None)  # coverage is for the tests that live
+    threading.settrace(None)
     real = {name: getattr(os, name) for name in POINTS}
     lock, count = threading.Lock(), 0
 
