@@ -4,13 +4,13 @@ import argparse
 import json
 import platform
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.checkpoints import shapes, write_checkpoint
 from benchmarks.measure import Run, conjoin, medians, python, run
 
 HASH = """
@@ -48,7 +48,7 @@ def main() -> None:
     given = options.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="conjoin-bench-", dir=given.where))
     try:
-        results = measure(scratch, given.runs, shapes(given.layers, given.vocabulary))
+        results = measure(scratch, given.runs, [str(given.layers), str(given.vocabulary)])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     show(results)
@@ -58,11 +58,11 @@ def main() -> None:
     print(f"written: {out / 'results.json'}")
 
 
-def measure(scratch: Path, runs: int, table: dict[str, tuple[int, ...]]) -> dict[str, object]:
+def measure(scratch: Path, runs: int, size: list[str]) -> dict[str, object]:
     """All figures of one run."""
     files = [scratch / f"model-{seed}.safetensors" for seed in range(5)]
     for seed, path in enumerate(files):
-        write_checkpoint(path, seed, table)
+        run([sys.executable, "-m", "benchmarks.checkpoints", str(path), str(seed), *size])
     base, tunes = files[0], files[1:]
     size_gb = base.stat().st_size / 1e9
     figures: dict[str, Run] = {"conjoin --help": medians([run(conjoin("--help")) for _ in range(runs + 2)])}

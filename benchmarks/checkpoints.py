@@ -1,5 +1,6 @@
 """Generates Llama-shaped bf16 checkpoints of any size from a seed; the values look like weights and mean nothing."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,7 @@ def write_checkpoint(path: Path, seed: int, table: dict[str, tuple[int, ...]]) -
                 bits = (values.view(np.uint32) >> 16).astype(np.uint16)[:remaining]
                 file.write(bits.tobytes())
                 remaining, turn = remaining - len(bits), turn + 4409
+
+
+if __name__ == "__main__":
+    write_checkpoint(Path(sys.argv[1]), int(sys.argv[2]), shapes(int(sys.argv[3]), int(sys.argv[4])))

@@ -6,12 +6,15 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conjoin.crdt import root_of
 from conjoin.errors import DamagedObjectError, MalformedOperationError
 from conjoin.wire.digest import (
     LEAF_BYTES,
     Digest,
+    LeafHasher,
     is_digest,
     leaf_digest,
     leaf_sizes,
@@ -132,3 +135,11 @@ def test_the_largest_manifests_are_read() -> None:
     many = [TensorEntry(f"t{number:05}", "U8", (1,) * 8, (leaf,)) for number in range(20_000)]
     for manifest in (Manifest.of(many), Manifest.of([TensorEntry("t", "U8", (4 << 34,), (leaf,) * (4 << 12))])):
         assert Manifest.decode(manifest.encode(), manifest.digest) == manifest
+
+
+@given(st.binary(max_size=200), st.integers(1, 60))
+def test_a_leaf_in_pieces_has_the_digest_of_the_whole(data: bytes, piece: int) -> None:
+    hasher = LeafHasher()
+    for start in range(0, len(data), piece):
+        hasher.update(data[start : start + piece])
+    assert hasher.digest() == leaf_digest(data)

@@ -20,12 +20,14 @@ from conjoin.store.base import Store, batch, undoing
 from conjoin.store.checkpoint import Checkpoint, CheckpointTensor, FileIdentity, SourceFile
 from conjoin.store.files import NotRegularError, aligned_buffer, open_regular, read_at, translated_os_errors
 from conjoin.store.inplace import References
-from conjoin.wire.digest import LEAF_BYTES, Digest, leaf_digest
+from conjoin.wire.digest import LEAF_BYTES, Digest, LeafHasher
 from conjoin.wire.dtype import DTYPES
 from conjoin.wire.manifest import Manifest, TensorEntry
 from conjoin.wire.objects import leaf_name, manifest_name
 
 THREADS_MAX = 4
+PIECE_BYTES = 512 * 1024
+"""How much of a leaf is read, checked and hashed at a time: what stays in a core's own cache."""
 _LISTED_MAX = 50
 
 
@@ -200,15 +202,19 @@ class _Work:
     def _read_leaf(self, leaf: _Leaf, buffer: memoryview) -> Digest:
         """Read one leaf into `buffer`; returns its digest and notes refused values."""
         tensor = self.tensors[leaf.tensor]
-        data = buffer[: leaf.size_bytes]
-        with translated_os_errors(tensor.file.path):
-            done = read_at(self.files[tensor.file], data, leaf.offset)
-        if done != leaf.size_bytes:
-            raise _changed(tensor.file, "it became shorter while it was read")
-        count, first = _refused_values(data, tensor.dtype)
-        if count:
-            self._note(leaf, count, leaf.index * LEAF_BYTES // DTYPES[tensor.dtype].item_bytes + first)
-        return leaf_digest(data)
+        hasher = LeafHasher()
+        for start in range(0, leaf.size_bytes, PIECE_BYTES):
+            piece = buffer[start : min(start + PIECE_BYTES, leaf.size_bytes)]
+            with translated_os_errors(tensor.file.path):
+                done = read_at(self.files[tensor.file], piece, leaf.offset + start)
+            if done != len(piece):
+                raise _changed(tensor.file, "it became shorter while it was read")
+            count, first = _refused_values(piece, tensor.dtype)
+            if count:
+                before = leaf.index * LEAF_BYTES + start
+                self._note(leaf, count, before // DTYPES[tensor.dtype].item_bytes + first)
+            hasher.update(piece)
+        return hasher.digest()
 
     def _note(self, leaf: _Leaf, count: int, first: int) -> None:
         with self.lock:

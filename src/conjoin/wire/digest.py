@@ -55,6 +55,21 @@ def leaf_digest(data: bytes | bytearray | memoryview) -> Digest:
     return sha256(b"\x00", data)
 
 
+class LeafHasher:
+    """The digest of a leaf whose bytes come in pieces."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256(b"\x00")
+
+    def update(self, piece: bytes | bytearray | memoryview) -> None:
+        """Take the next piece."""
+        self._state.update(piece)
+
+    def digest(self) -> Digest:
+        """The leaf's digest, equal to `leaf_digest` of all pieces joined."""
+        return Digest(self._state.hexdigest())
+
+
 def merkle_root(leaves: Sequence[Digest]) -> Digest:
     """Merkle tree hash over leaf digests, RFC 9162 section 2.1.1.
 

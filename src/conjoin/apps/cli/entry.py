@@ -1,5 +1,6 @@
 """Where a process of the command line begins and ends; loads the commands only once it can answer an interruption."""
 
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -22,4 +23,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point of the `conjoin` script."""
+    # NumPy's BLAS is never called, and its idle threads would cost a tenth of a CPU-second at every start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(run(sys.argv[1:]))
