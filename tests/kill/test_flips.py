@@ -11,7 +11,10 @@ from conjoin.errors import ConjoinError
 from conjoin.log import parse
 from conjoin.replica import Replica
 from conjoin.store.base import Store
+from conjoin.store.checkpoint import open_checkpoint
 from conjoin.verification import verify
+from conjoin.wire.digest import LEAF_BYTES
+from conjoin.wire.objects import leaf_name
 
 SMALL_BYTES = 64 * 1024
 PLACES_IN_LARGE = 1_000
@@ -120,6 +123,13 @@ def test_a_thousand_places_of_large_leaves_and_of_files_added_in_place(space: Pa
             flip(model, position, bit)
             in_header = position < int.from_bytes(model.read_bytes()[:8], "little") + 8
             assert bool(damaged) != in_header  # the header is not part of the content; every tensor byte is
+        large = next(tensor for tensor in open_checkpoint(model.parent).tensors if tensor.name == "large")
+        leaves = replica.inventory.manifest(replica.base).by_name["large"].leaves
+        for position, bit in places(large.size_bytes, 6):
+            flip(model, large.offset + position, bit)
+            with pytest.raises(ConjoinError):
+                read(replica.store, leaf_name(leaves[position // LEAF_BYTES]))
+            flip(model, large.offset + position, bit)
     store = Replica.open(space / "a").store
     home = space / "a" / ".conjoin"
     large = [path for path in objects(space / "a") if path.stat().st_size > SMALL_BYTES]
