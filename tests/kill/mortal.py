@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 # Loaded before the fork, so that a child starts at once.
 import conjoin.executor
-import conjoin.kernels.compiled
+import conjoin.kernels.compiled.handover
 import conjoin.replica  # noqa: F401
 from conjoin.apps.cli import run
 

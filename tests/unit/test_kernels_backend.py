@@ -1,5 +1,6 @@
 """The choice of arithmetic: self-tests, fall-back, the floating point state, and what the compiler made."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 
 from conjoin import kernels
 from conjoin.errors import SelfTestError
-from conjoin.kernels import backend, compiled, jit, native, reference, selftest
+from conjoin.kernels import backend, jit, selftest
+from conjoin.kernels.backend import family
 from conjoin.kernels.golden import GOLDEN
 
 FIRST = 0x6627E8D5
@@ -34,17 +36,21 @@ def fresh():
     kernels.use(None)
 
 
-@pytest.mark.parametrize("module", [reference, compiled])
+def module_of(arithmetic, operation):
+    return family(arithmetic, operation.partition(".")[0])
+
+
+@pytest.mark.parametrize("arithmetic", ["reference", "compiled"])
 @pytest.mark.parametrize("operation", selftest.CASES)
-def test_golden_digests(module, operation):
-    assert selftest.passes(module, operation)
+def test_golden_digests(arithmetic, operation):
+    assert selftest.passes(module_of(arithmetic, operation), operation)
 
 
 def test_both_backends_have_every_operation():
     assert set(selftest.CASES) == set(GOLDEN)
     for operation in selftest.CASES:
-        assert callable(getattr(reference, operation))
-        assert callable(getattr(compiled, operation))
+        for arithmetic in ("reference", "compiled"):
+            assert callable(getattr(module_of(arithmetic, operation), operation.partition(".")[2]))
 
 
 def test_the_compiled_arithmetic_is_the_default():
@@ -53,21 +59,21 @@ def test_the_compiled_arithmetic_is_the_default():
 
 
 def test_a_backend_that_differs_is_refused(monkeypatch):
-    monkeypatch.setattr(compiled, "draws", wrong)
+    monkeypatch.setattr(family("compiled", "streams"), "draws", wrong)
     assert first_draw() == FIRST
     assert kernels.current() == "reference"
     assert "draws" in kernels.backend_note()
 
 
 def test_a_backend_that_was_insisted_on_and_differs_is_an_error(monkeypatch):
-    monkeypatch.setattr(compiled, "draws", wrong)
+    monkeypatch.setattr(family("compiled", "streams"), "draws", wrong)
     kernels.use("compiled")
     with pytest.raises(SelfTestError, match="draws"):
         first_draw()
 
 
 def test_a_reference_that_differs_is_an_error(monkeypatch):
-    monkeypatch.setattr(reference, "draws", wrong)
+    monkeypatch.setattr(family("reference", "streams"), "draws", wrong)
     kernels.use("reference")
     with pytest.raises(SelfTestError, match="reference"):
         first_draw()
@@ -75,7 +81,7 @@ def test_a_reference_that_differs_is_an_error(monkeypatch):
 
 def test_without_numba_the_reference_runs(monkeypatch):
     monkeypatch.setattr(backend, "SMALL_ELEMENTS", 0)
-    monkeypatch.setitem(sys.modules, "conjoin.kernels.compiled", None)
+    monkeypatch.setitem(sys.modules, "conjoin.kernels.compiled.streams", None)
     assert first_draw() == FIRST
     assert "numba" in kernels.backend_note()
 
@@ -124,12 +130,13 @@ def test_a_full_disk_is_no_problem():
     """Where machine code cannot be written the kernels are compiled again, to be kept in memory alone."""
     code = """
         from conjoin import kernels
-        from conjoin.kernels import compiled, jit
+        from conjoin.kernels import jit
+        from conjoin.kernels.compiled import streams
 
         def full(key, start, count):
             raise OSError(28, "No space left on device")
 
-        compiled.draws = full
+        streams.draws = full
         print(hex(kernels.draws((0, 0, 0, 0), 0, 4)[0]), kernels.current(), jit.CACHE)
     """
     assert run_python(code) == f"{FIRST:#x} compiled {{'enabled': False}}"
@@ -161,7 +168,8 @@ def test_flushed_subnormals_change_nothing():
         import numba
         from conjoin import kernels
         from conjoin.errors import SelfTestError
-        from conjoin.kernels import compiled, jit, selftest
+        from conjoin.kernels import jit, selftest
+        from conjoin.kernels.backend import family
 
         @numba.njit
         def set_state(state):
@@ -172,7 +180,7 @@ def test_flushed_subnormals_change_nothing():
         before = set_state({FLUSH})
         tiny, half = 2.0**-1022, 0.5
         flushed = tiny * half == 0
-        right = [selftest.passes(compiled, operation) for operation in selftest.CASES]
+        right = [selftest.passes(family("compiled", name.partition(".")[0]), name) for name in selftest.CASES]
         still = tiny * half == 0
         kernels.use("reference")
         try:
@@ -196,8 +204,9 @@ FUSED_MACHINE = re.compile(r"\b(?:vfn?m(?:add|sub)\w*|fn?m(?:add|sub|la|ls))\b")
 @pytest.mark.parametrize("operation", selftest.CASES)
 def test_nothing_is_contracted_or_reassociated(operation):
     """No fast-math flag, no fused multiply-add, no function of the C library in what LLVM made of a kernel."""
-    assert selftest.passes(compiled, operation)
-    kernel = getattr(native, operation)
+    assert selftest.passes(module_of("compiled", operation), operation)
+    group, _, name = operation.partition(".")
+    kernel = getattr(importlib.import_module(f"conjoin.kernels.native.{group}"), name)
     # code from numba's cache cannot be looked at, so it is compiled once more
     again = numba.njit(**{key: kernel.targetoptions[key] for key in ("nogil", "fastmath", "error_model")})(
         kernel.py_func
@@ -225,7 +234,11 @@ def test_the_scan_would_find_it():
 
 
 def test_the_interpreter_lock_is_released():
-    for name, kernel in ((n, k) for n, k in vars(native).items() if hasattr(k, "targetoptions")):
-        assert kernel.targetoptions["nogil"], name
-        assert not kernel.targetoptions.get("fastmath"), name
-        assert not kernel.targetoptions.get("parallel"), name
+    groups = sorted({operation.partition(".")[0] for operation in selftest.CASES})
+    modules = [importlib.import_module(f"conjoin.kernels.native.{group}") for group in groups]
+    kernels_found = [k for module in modules for k in vars(module).values() if hasattr(k, "targetoptions")]
+    assert kernels_found
+    for kernel in kernels_found:
+        assert kernel.targetoptions["nogil"], kernel
+        assert not kernel.targetoptions.get("fastmath"), kernel
+        assert not kernel.targetoptions.get("parallel"), kernel

@@ -36,7 +36,7 @@ def plain(counter, key):
 
 @pytest.mark.parametrize(("counter", "key", "words"), ANSWERS)
 def test_known_answers(counter, key, words):
-    from conjoin.kernels import native
+    from conjoin.kernels.native import streams as native
 
     expected = [int(word, 16) for word in words.split()]
     assert plain(counter, key) == expected

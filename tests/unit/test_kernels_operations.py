@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conjoin import kernels
-from conjoin.kernels import BLOCK_ELEMENTS, FORMATS, Coefficients, Trim, reference, selftest
+from conjoin.kernels import BLOCK_ELEMENTS, FORMATS, Coefficients, Trim, selftest
+from conjoin.kernels.reference.order import magnitude_keys
 from conjoin.testing.strategy_suite import backend
 
 FORMS = st.sampled_from(sorted(FORMATS))
@@ -79,7 +80,7 @@ def test_delta_sum(world, out_form, numerators, denominator, drop_below):
 @st.composite
 def trims(draw, world):
     form, tensors, base = world
-    keys = [reference.magnitude_keys(kernels.decode(t, form) - kernels.decode(base, form)) for t in tensors]
+    keys = [magnitude_keys(kernels.decode(t, form) - kernels.decode(base, form)) for t in tensors]
     thresholds = tuple(int(key[draw(st.integers(0, len(base) - 1))]) for key in keys)
     cutoffs = tuple(draw(st.sampled_from([500, 500 + len(base) // 2, 2**63 - 1])) for _ in tensors)
     return Trim(thresholds, cutoffs)

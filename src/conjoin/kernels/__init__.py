@@ -5,21 +5,11 @@ from conjoin.kernels.counting import Found, select_from_bottom, select_from_top
 from conjoin.kernels.draws import DrawKey, draw_key, drop_threshold, effective_keep
 from conjoin.kernels.formats import FORMATS, Format, decode, encode
 from conjoin.kernels.layout import BLOCK_ELEMENTS, Aggregate, Trim
-from conjoin.kernels.ops import (
-    block_count,
-    block_gram,
-    block_l1,
-    count_nonfinite,
-    delta_sum,
-    draws,
-    elected_signs,
-    fold_blocks,
-    high_histograms,
-    linear,
-    low_histograms,
-    tie_histograms,
-    ties,
-)
+from conjoin.kernels.ops.checks import count_nonfinite
+from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ties
+from conjoin.kernels.ops.order import high_histograms, low_histograms, tie_histograms
+from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, fold_blocks
+from conjoin.kernels.ops.streams import draws
 from conjoin.kernels.scalars import Coefficients, coefficients, nearest_f32
 
 __all__ = [

@@ -10,11 +10,11 @@ never different; a reference operation that fails stops the work.
 
 import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from conjoin.errors import SelfTestError
-from conjoin.kernels import reference
 from conjoin.kernels.selftest import passes
 
 Backend = Literal["compiled", "reference"]
@@ -24,7 +24,6 @@ _HINT = (
     "run `conjoin` in a process of its own"
 )
 _TINY, _HALF = 2.0**-1022, 0.5
-_COMPILED = "conjoin.kernels.compiled"
 
 SMALL_ELEMENTS = 2_000_000
 """Elements read in a process before the compiled arithmetic is worth loading (about a tenth of a second)."""
@@ -37,7 +36,7 @@ _proven: set[object] = set()
 
 def current() -> Backend:
     """The arithmetic in use. Imports numba where it is installed."""
-    return "reference" if _module() is reference else "compiled"
+    return "reference" if _module("elementwise") is family("reference", "elementwise") else "compiled"
 
 
 def use(backend: Backend | None) -> None:
@@ -50,19 +49,31 @@ def backend_note() -> str | None:
     return _state["note"]
 
 
-def operation(name: str, elements: int) -> ModuleType:
-    """The module whose function `name` may be called on that many elements, after its self-test.
+def family(backend: Backend, name: str) -> ModuleType:
+    """The operations of one family in one arithmetic.
 
-    The compiled kernels set the floating point state themselves; NumPy cannot, so the reference looks at every call.
+    Raises:
+        ImportError: numba is not installed.
+    """
+    return importlib.import_module(f"conjoin.kernels.{backend}.{name}")
+
+
+def operation(name: str, elements: int) -> Callable[..., Any]:
+    """The function of an operation, named `family.function`, that may be called on that many elements.
+
+    Its self-test has passed. The compiled kernels set the floating point state themselves; NumPy cannot, so the
+    reference looks at every call.
 
     Raises:
         SelfTestError: the reference itself, or a backend that was insisted on, does not give the golden bytes.
     """
-    module = reference if _is_small(elements) else _module()
+    group, _, function = name.partition(".")
+    reference = family("reference", group)
+    module = reference if _is_small(elements) else _module(group)
     if module is reference and not _TINY * _HALF:
         raise SelfTestError("this thread flushes subnormal numbers to zero", hint=_HINT)
-    if getattr(module, name) in _proven:
-        return module
+    if (found := getattr(module, function)) in _proven:
+        return found
     problem = _problem(module, name)
     if problem and module is not reference and _state["forced"] is None:
         _state["note"] = f"the compiled arithmetic {problem}; the slower reference is used"
@@ -70,29 +81,29 @@ def operation(name: str, elements: int) -> ModuleType:
     if problem:
         arithmetic = "reference" if module is reference else "compiled"
         raise SelfTestError(f"the {arithmetic} arithmetic {problem}", hint=_HINT)
-    _proven.add(getattr(module, name))
-    return module
+    _proven.add(found := getattr(module, function))
+    return found
 
 
 def _is_small(elements: int) -> bool:
     """Whether the reference may do this much more before the compiled arithmetic is loaded."""
     flushes = not _TINY * _HALF  # which only the compiled kernels can switch off
-    if _state["forced"] or _state["note"] or flushes or sys.modules.get(_COMPILED):
+    if _state["forced"] or _state["note"] or flushes or sys.modules.get("conjoin.kernels.compiled.handover"):
         return False
     _small["elements"] += elements
     return _small["elements"] <= SMALL_ELEMENTS
 
 
-def _module() -> ModuleType:
+def _module(group: str) -> ModuleType:
     if _state["forced"] == "reference" or _state["note"]:
-        return reference
+        return family("reference", group)
     try:
-        return importlib.import_module(_COMPILED)
+        return family("compiled", group)
     except ImportError as error:
         if _state["forced"] == "compiled":
             raise
         _state["note"] = f"numba cannot be imported ({error}); the slower reference arithmetic is used"
-        return reference
+        return family("reference", group)
 
 
 def _problem(module: ModuleType, name: str) -> str | None:
@@ -100,13 +111,16 @@ def _problem(module: ModuleType, name: str) -> str | None:
     try:
         right = passes(module, name)
     except OSError:  # the directory for machine code is full or read-only
-        right = passes(_uncached(), name)
+        _forget_machine_code()
+        right = passes(module, name)
     return None if right else f"does not reproduce the golden vector of `{name}` on this machine"
 
 
-def _uncached() -> ModuleType:
-    """The compiled arithmetic, compiled again without keeping machine code on disk."""
+def _forget_machine_code() -> None:
+    """Load the compiled arithmetic again so that it keeps no machine code on disk."""
     jit = importlib.import_module("conjoin.kernels.jit")
     jit.CACHE["enabled"] = False
-    importlib.reload(importlib.import_module("conjoin.kernels.native"))
-    return importlib.reload(importlib.import_module(_COMPILED))
+    loaded = [name for name in sys.modules if name.startswith("conjoin.kernels.native.")]
+    again = [name for name in sys.modules if name.startswith("conjoin.kernels.compiled.")]
+    for name in loaded + again:  # in the order of their first import, so that each finds what it needs made anew
+        importlib.reload(sys.modules[name])

@@ -1,14 +1,14 @@
 """Golden digests of the self-test, written by tools/vectors/make_golden.py from the reference; never edited by hand."""
 
 GOLDEN: dict[str, str] = {
-    "linear": "fc25b1e9b22361a41cd86cff0e0282024a4f0de45f89d38d85eb061db0c47d75",
-    "high_histograms": "72266dfbc6cb6da5e8ba30e6dfadb5b14341605aeefa3bdfdcb0c08a91244c14",
-    "low_histograms": "0ad5ac2c52abd3488d4283f0858a81f325debcab1cf12adf99c63779ce92a9b8",
-    "tie_histograms": "d116b9ce9fe09b7f79f09928b1fdf17b585805cbbd7dc0d886e6eef9eb77ce39",
-    "elected_signs": "7b6ced4ed4b134a6dab51cd61868d2b40937ff912f80e4e7b6e23ed8a688e096",
-    "ties": "097242b2824587abbac6610ee7a36e3d5ac75b13763043d0181e0f2d5c062d94",
-    "delta_sum": "0861c0265ddae867b608c4422ec3af640ebb76e8d5d33449732693c137472f03",
-    "draws": "3fa1629424e97e42591f871a831da5c2ba71a394cb4eae4ebdee57b134951f71",
-    "block_gram": "a7eca7e8897b979501745da8d7c770420487ab647de1ed8e28786dbc9fe3b0e9",
-    "block_l1": "0f506dd53249f9cc81f2cdcc5ddb6a7050051e13bb745f196083c7e932090b9b",
+    "elementwise.linear": "fc25b1e9b22361a41cd86cff0e0282024a4f0de45f89d38d85eb061db0c47d75",
+    "order.high_histograms": "72266dfbc6cb6da5e8ba30e6dfadb5b14341605aeefa3bdfdcb0c08a91244c14",
+    "order.low_histograms": "0ad5ac2c52abd3488d4283f0858a81f325debcab1cf12adf99c63779ce92a9b8",
+    "order.tie_histograms": "d116b9ce9fe09b7f79f09928b1fdf17b585805cbbd7dc0d886e6eef9eb77ce39",
+    "elementwise.elected_signs": "7b6ced4ed4b134a6dab51cd61868d2b40937ff912f80e4e7b6e23ed8a688e096",
+    "elementwise.ties": "097242b2824587abbac6610ee7a36e3d5ac75b13763043d0181e0f2d5c062d94",
+    "elementwise.delta_sum": "0861c0265ddae867b608c4422ec3af640ebb76e8d5d33449732693c137472f03",
+    "streams.draws": "3fa1629424e97e42591f871a831da5c2ba71a394cb4eae4ebdee57b134951f71",
+    "reductions.block_gram": "a7eca7e8897b979501745da8d7c770420487ab647de1ed8e28786dbc9fe3b0e9",
+    "reductions.block_l1": "0f506dd53249f9cc81f2cdcc5ddb6a7050051e13bb745f196083c7e932090b9b",
 }

@@ -1,10 +1,14 @@
 """How kernels are compiled: numba's options, keeping machine code, the floating point state; holds no arithmetic."""
 
+import functools
+import hashlib
 from collections.abc import Callable
+from importlib import resources
 from typing import Any
 
 from llvmlite import binding, ir
 from numba import extending, njit, types
+from numba.core.caching import IndexDataCacheFile
 
 intrinsic: Any = extending.intrinsic
 """Marks a function that writes LLVM code; typed here because numba is not."""
@@ -18,10 +22,31 @@ def kernel(function: Callable[..., Any]) -> Any:
     options: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
     if CACHE["enabled"]:
         try:
-            return njit(cache=True, **options)(function)
+            return _stamped(njit(cache=True, **options)(function))
         except RuntimeError:  # numba found no directory it may write to
             CACHE["enabled"] = False
     return njit(**options)(function)
+
+
+def _stamped(dispatcher: Any) -> Any:
+    """Let a kernel's machine code be valid as long as no file of the room changes: kernels call those of other files.
+
+    Numba itself looks at the kernel's own file only.
+    """
+    cache = dispatcher._cache  # noqa: SLF001
+    cache._cache_file = IndexDataCacheFile(cache.cache_path, cache._impl.filename_base, _room_digest())  # noqa: SLF001
+    return dispatcher
+
+
+@functools.cache
+def _room_digest() -> str:
+    """SHA-256 over every source file that machine code may come from."""
+    state = hashlib.sha256()
+    room = resources.files("conjoin.kernels")
+    sources = [room / "jit.py", room / "layout.py", *(room / "native").iterdir()]
+    for source in sorted((s for s in sources if s.name.endswith(".py")), key=lambda s: s.name):
+        state.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return state.hexdigest()
 
 
 IS_X86 = binding.get_process_triple().startswith(("x86_64", "i686", "i386", "amd64"))

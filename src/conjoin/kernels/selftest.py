@@ -104,18 +104,21 @@ def _block_l1(module: ModuleType, form: str) -> Iterator[Any]:
 
 
 CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
-    "linear": _linear,
-    "high_histograms": _high_histograms,
-    "low_histograms": _low_histograms,
-    "tie_histograms": _tie_histograms,
-    "elected_signs": _elected_signs,
-    "ties": _ties,
-    "delta_sum": _delta_sum,
-    "draws": _draws,
-    "block_gram": _block_gram,
-    "block_l1": _block_l1,
+    "elementwise.linear": _linear,
+    "order.high_histograms": _high_histograms,
+    "order.low_histograms": _low_histograms,
+    "order.tie_histograms": _tie_histograms,
+    "elementwise.elected_signs": _elected_signs,
+    "elementwise.ties": _ties,
+    "elementwise.delta_sum": _delta_sum,
+    "streams.draws": _draws,
+    "reductions.block_gram": _block_gram,
+    "reductions.block_l1": _block_l1,
 }
-"""Every operation of a backend, with its case. An operation without a case does not exist."""
+"""Every operation by family and name, with its case, which is given the family's module of a backend.
+
+An operation without a case does not exist.
+"""
 
 
 def digest_of(module: ModuleType, operation: str) -> str:

@@ -1,0 +1,44 @@
+"""Order statistics, compiled."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from conjoin.kernels.compiled.handover import Int64, address, addresses, code, ints
+from conjoin.kernels.formats import Raw
+from conjoin.kernels.layout import HIGH_BINS, INDEX_BINS, INDEX_SHIFT, LOW_BINS, LOW_SHIFT
+from conjoin.kernels.native import order as native
+
+
+def high_histograms(tensors: Sequence[Raw], base: Raw, form: str) -> Int64:
+    """See `reference.order.high_histograms`."""
+    counts = np.zeros((len(tensors), HIGH_BINS), np.int64)
+    native.high_histograms(addresses(tensors), address(base), len(base), code(form), LOW_SHIFT, counts)
+    return counts
+
+
+def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[int]) -> Int64:
+    """See `reference.order.low_histograms`."""
+    counts = np.zeros((len(tensors), LOW_BINS), np.int64)
+    native.low_histograms(addresses(tensors), address(base), len(base), code(form), LOW_SHIFT, ints(bins), counts)
+    return counts
+
+
+def tie_histograms(
+    tensors: Sequence[Raw], base: Raw, form: str, thresholds: Sequence[int], start: int, bins: Sequence[int] | None
+) -> Int64:
+    """See `reference.order.tie_histograms`."""
+    counts = np.zeros((len(tensors), INDEX_BINS), np.int64)
+    within = ints([-1] * len(tensors) if bins is None else bins)
+    native.tie_histograms(
+        addresses(tensors),
+        address(base),
+        len(base),
+        code(form),
+        ints(thresholds),
+        start,
+        INDEX_SHIFT,
+        within,
+        counts,
+    )
+    return counts

@@ -1,0 +1,57 @@
+"""Order statistics: counts by magnitude key."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from conjoin.kernels.backend import operation
+from conjoin.kernels.formats import Raw
+from conjoin.kernels.layout import INDEX_BINS, INDEX_SHIFT
+from conjoin.kernels.ops.arguments import all_plain, element_count, plain
+
+Int64 = npt.NDArray[np.int64]
+
+
+def high_histograms(tensors: Sequence[Raw], base: Raw, form: str) -> Int64:
+    """Count the upper halves (16 bits) of the magnitude keys of k task vectors.
+
+    The key of τ = θ − θ₀ is the 31 bits of |τ| rounded to float32; keys order as magnitudes do.
+
+    Returns:
+        (k, 65,536) counts; those of several slices add up.
+    """
+    run = operation("order.high_histograms", element_count(tensors))
+    return run(all_plain(tensors, form), plain(base, form), form)
+
+
+def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[int]) -> Int64:
+    """Count the lower halves (15 bits) of those keys whose upper half is the contribution's bin. (k, 32,768)."""
+    run = operation("order.low_histograms", element_count(tensors))
+    return run(all_plain(tensors, form), plain(base, form), form, list(bins))
+
+
+def tie_histograms(
+    tensors: Sequence[Raw],
+    base: Raw,
+    form: str,
+    thresholds: Sequence[int],
+    start: int,
+    bins: Sequence[int] | None = None,
+) -> Int64:
+    """Count where the keys equal to the contribution's threshold lie.
+
+    Args:
+        tensors: k arrays (n,).
+        base: (n,).
+        form: format of both.
+        thresholds: k keys.
+        start: flat index of the first element.
+        bins: None counts the upper parts of the index; k upper parts count the lower ones within them.
+
+    Returns:
+        (k, 262,144) counts; those of several slices add up.
+    """
+    assert start + len(base) <= INDEX_BINS << INDEX_SHIFT, "more than 2^36 elements cannot be cut by index"
+    run = operation("order.tie_histograms", element_count(tensors))
+    return run(all_plain(tensors, form), plain(base, form), form, list(thresholds), start, bins)
