@@ -120,6 +120,12 @@ class MemoryBudgetError(RecipeError):
     code = "E112"
 
 
+class UnknownDeviceError(RecipeError):
+    """The device for the arithmetic is not there, or cannot compute in float64."""
+
+    code = "E113"
+
+
 class InputError(ConjoinError):
     """A checkpoint or file that was given cannot be used."""
 
@@ -179,6 +185,18 @@ class MissingFileError(InputError):
     """A file that was named, or that an index names, is not there."""
 
     code = "E209"
+
+
+class NotPositiveDefiniteError(InputError):
+    """A matrix that has to be positive definite is not, so a system cannot be solved with it. More damping helps."""
+
+    code = "E210"
+
+
+class NotConvergedError(InputError):
+    """An iteration on a matrix reached its fixed limit. No half-finished result is ever used."""
+
+    code = "E211"
 
 
 class IntegrityError(ConjoinError):

@@ -1,6 +1,6 @@
 """Arithmetic whose every bit is specified: formats, operations, draws, coefficients; opens nothing, knows no model."""
 
-from conjoin.kernels.backend import backend_note, current, use
+from conjoin.kernels.backend import backend_note, current, use, use_device
 from conjoin.kernels.counting import Found, select_from_bottom, select_from_top
 from conjoin.kernels.draws import DrawKey, draw_key, drop_threshold, effective_keep
 from conjoin.kernels.formats import FORMATS, Format, decode, encode
@@ -8,7 +8,7 @@ from conjoin.kernels.layout import BLOCK_ELEMENTS, Aggregate, Trim
 from conjoin.kernels.ops.checks import count_nonfinite
 from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ties
 from conjoin.kernels.ops.order import high_histograms, low_histograms, tie_histograms
-from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, fold_blocks
+from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, block_moments, fold_blocks
 from conjoin.kernels.ops.streams import draws
 from conjoin.kernels.scalars import Coefficients, coefficients, nearest_f32
 
@@ -25,6 +25,7 @@ __all__ = [
     "block_count",
     "block_gram",
     "block_l1",
+    "block_moments",
     "coefficients",
     "count_nonfinite",
     "current",
@@ -46,4 +47,5 @@ __all__ = [
     "tie_histograms",
     "ties",
     "use",
+    "use_device",
 ]

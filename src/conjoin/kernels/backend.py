@@ -1,23 +1,24 @@
-"""Which arithmetic runs: the compiled one where it proves itself, else the reference; never a third answer.
+"""Which arithmetic runs: the compiled one where it proves itself, else the reference; never another answer.
 
-While a process has little to do the reference does it, so that a small model loads no compiler. That this cannot
-be seen in the result is what the vectors and the golden digests prove.
+While a process has little to do the reference does it, so that a small model loads no compiler. A device (a GPU, by
+torch) is used for the operations it has where that is asked for. That none of this can be seen in the result is what
+the vectors and the golden digests prove.
 
 Each operation is tested against its committed golden vector the first time it is used in a process, so that a command
-pays only for what it uses. A compiled operation that fails sends the whole process to the reference, which is slow but
-never different; a reference operation that fails stops the work.
+pays only for what it uses. An arithmetic that fails is refused for the rest of the process, which goes on with the next
+one: slow, never different. A reference operation that fails stops the work.
 """
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, Literal
 
 from conjoin.errors import SelfTestError
 from conjoin.kernels.selftest import passes
 
-Backend = Literal["compiled", "reference"]
+Backend = Literal["compiled", "reference", "device"]
 
 _HINT = (
     "a library in this process may have changed the floating point state, as `torch.set_flush_denormal(True)` does; "
@@ -28,24 +29,41 @@ _TINY, _HALF = 2.0**-1022, 0.5
 SMALL_ELEMENTS = 2_000_000
 """Elements read in a process before the compiled arithmetic is worth loading (about a tenth of a second)."""
 
-_state: dict[str, str | None] = {"forced": None, "note": None}
+_state: dict[str, str | None] = {"forced": None, "device": None, "note": None}
 _small: dict[str, int] = {"elements": 0}
+_refused: set[Backend] = set()
 _proven: set[object] = set()
 """The functions that passed their self-test; one that is replaced is another function and is tested again."""
 
 
 def current() -> Backend:
-    """The arithmetic in use. Imports numba where it is installed."""
-    return "reference" if _module("elementwise") is family("reference", "elementwise") else "compiled"
+    """The arithmetic in use for elementwise operations. Imports numba where it is installed."""
+    return next(arithmetic for arithmetic in _order(False) if _family_or_none(arithmetic, "elementwise"))
 
 
 def use(backend: Backend | None) -> None:
-    """Insist on one arithmetic, for tests; None chooses again."""
+    """Insist on one arithmetic, for tests; None chooses again. What a device does not have is compiled."""
     _state["forced"], _state["note"] = backend, None
+    _refused.clear()
+    if backend == "device":
+        use_device(_state["device"] or "cpu")
+
+
+def use_device(name: str | None) -> None:
+    """Prefer a device of torch, such as `cuda` or `cuda:1`, for the operations it has; None uses none.
+
+    Raises:
+        ImportError: torch is not installed.
+        UnknownDeviceError: torch knows no such device here, or it has no float64.
+    """
+    if name is not None:
+        importlib.import_module("conjoin.kernels.device.tensors").place(name)
+        _proven.difference_update({found for found in _proven if "device" in getattr(found, "__module__", "")})
+    _state["device"] = name
 
 
 def backend_note() -> str | None:
-    """Why the reference runs in place of the compiled arithmetic, in words for a user; None where it does not."""
+    """Why another arithmetic runs than the one wanted, in words for a user; None where it does not."""
     return _state["note"]
 
 
@@ -53,7 +71,7 @@ def family(backend: Backend, name: str) -> ModuleType:
     """The operations of one family in one arithmetic.
 
     Raises:
-        ImportError: numba is not installed.
+        ImportError: what it is built on is not installed, or it has no such family.
     """
     return importlib.import_module(f"conjoin.kernels.{backend}.{name}")
 
@@ -68,42 +86,66 @@ def operation(name: str, elements: int) -> Callable[..., Any]:
         SelfTestError: the reference itself, or a backend that was insisted on, does not give the golden bytes.
     """
     group, _, function = name.partition(".")
-    reference = family("reference", group)
-    module = reference if _is_small(elements) else _module(group)
-    if module is reference and not _TINY * _HALF:
-        raise SelfTestError("this thread flushes subnormal numbers to zero", hint=_HINT)
-    if (found := getattr(module, function)) in _proven:
-        return found
-    problem = _problem(module, name)
-    if problem and module is not reference and _state["forced"] is None:
-        _state["note"] = f"the compiled arithmetic {problem}; the slower reference is used"
-        return operation(name, elements)
-    if problem:
-        arithmetic = "reference" if module is reference else "compiled"
-        raise SelfTestError(f"the {arithmetic} arithmetic {problem}", hint=_HINT)
-    _proven.add(found := getattr(module, function))
-    return found
+    for arithmetic in _order(_is_small(elements)):
+        module = _family_or_none(arithmetic, group)
+        found = getattr(module, function, None)
+        if module is None or found is None:
+            continue
+        if arithmetic == "reference" and not _TINY * _HALF:
+            raise SelfTestError("this thread flushes subnormal numbers to zero", hint=_HINT)
+        if found in _proven:
+            return found
+        problem = _problem(module, name)
+        if not problem:
+            found = getattr(module, function)
+            _proven.add(found)
+            return found
+        if arithmetic in ("reference", _state["forced"]):
+            raise SelfTestError(f"the {arithmetic} arithmetic {problem}", hint=_HINT)
+        _refuse(arithmetic, f"the {arithmetic} arithmetic {problem}")
+    raise SelfTestError(f"no arithmetic has the operation `{name}`")
+
+
+def _order(small: bool) -> Iterator[Backend]:
+    """The arithmetics to try, best first."""
+    forced = _state["forced"]
+    if forced in ("compiled", "reference"):
+        yield forced
+        return
+    if _state["device"] and "device" not in _refused:
+        yield "device"
+    if not small and "compiled" not in _refused:
+        yield "compiled"
+    yield "reference"
 
 
 def _is_small(elements: int) -> bool:
     """Whether the reference may do this much more before the compiled arithmetic is loaded."""
     flushes = not _TINY * _HALF  # which only the compiled kernels can switch off
-    if _state["forced"] or _state["note"] or flushes or sys.modules.get("conjoin.kernels.compiled.handover"):
+    if _state["forced"] or _refused or flushes or sys.modules.get("conjoin.kernels.compiled.handover"):
         return False
     _small["elements"] += elements
     return _small["elements"] <= SMALL_ELEMENTS
 
 
-def _module(group: str) -> ModuleType:
-    if _state["forced"] == "reference" or _state["note"]:
-        return family("reference", group)
+def _family_or_none(arithmetic: Backend, group: str) -> ModuleType | None:
     try:
-        return family("compiled", group)
+        return family(arithmetic, group)
     except ImportError as error:
-        if _state["forced"] == "compiled":
+        if arithmetic == "device" and error.name == f"conjoin.kernels.device.{group}":
+            return None  # a device has some families only
+        if _state["forced"] == arithmetic:
             raise
-        _state["note"] = f"numba cannot be imported ({error}); the slower reference arithmetic is used"
-        return family("reference", group)
+        library = "torch" if arithmetic == "device" else "numba"
+        _refuse(arithmetic, f"{library} cannot be imported ({error})")
+        return None
+
+
+def _refuse(arithmetic: Backend, why: str) -> None:
+    """Go on without an arithmetic, and remember why."""
+    _refused.add(arithmetic)
+    instead = "the slower reference arithmetic is used" if arithmetic == "compiled" else "the processor is used"
+    _state["note"] = f"{why}; {instead}"
 
 
 def _problem(module: ModuleType, name: str) -> str | None:
