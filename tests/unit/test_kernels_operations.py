@@ -137,6 +137,25 @@ def test_l1(world, drop_below):
     both(lambda: kernels.block_l1(tensors, base, form, drop_below=drop_below, keys=keys, start=65_536))
 
 
+@given(worlds(), st.booleans(), SHARES)
+@settings(deadline=None)
+def test_moments(world, centred, centres):
+    form, tensors, base = world
+    both(lambda: kernels.block_moments(tensors, base if centred else None, form, centres[: len(tensors)]))
+
+
+def test_moments_give_mean_and_variance():
+    n = BLOCK_ELEMENTS + 1234
+    values = np.random.default_rng(3).normal(0.5, 0.01, n)
+    raw = kernels.encode(values, "F32")
+    values = kernels.decode(raw, "F32")
+    total, size, square = kernels.fold_blocks(kernels.block_moments([raw], None, "F32"))[0]
+    assert total == size and math.isclose(total, math.fsum(values), rel_tol=1e-13)
+    assert square == kernels.fold_blocks(kernels.block_gram([raw], None, "F32"))[0, 0]
+    spread = kernels.fold_blocks(kernels.block_moments([raw], None, "F32", [total / n]))[0, 2]
+    assert math.isclose(spread / n, float(np.var(values)), rel_tol=1e-10)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("n", [0, 1, 7, 16_384, 16_385, 70_001])
 def test_count_nonfinite(form, n):

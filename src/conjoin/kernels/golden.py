@@ -11,4 +11,5 @@ GOLDEN: dict[str, str] = {
     "streams.draws": "3fa1629424e97e42591f871a831da5c2ba71a394cb4eae4ebdee57b134951f71",
     "reductions.block_gram": "a7eca7e8897b979501745da8d7c770420487ab647de1ed8e28786dbc9fe3b0e9",
     "reductions.block_l1": "0f506dd53249f9cc81f2cdcc5ddb6a7050051e13bb745f196083c7e932090b9b",
+    "reductions.block_moments": "79180b7b4fc40acc581cc6b1f98555f99939aad85974eca53880ab488501f4a4",
 }

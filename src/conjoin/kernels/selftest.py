@@ -99,6 +99,12 @@ def _block_gram(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.block_gram(tensors, base, form)
 
 
+def _block_moments(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    yield module.block_moments(tensors, None, form, [0.0, 0.0, 0.0])
+    yield module.block_moments(tensors, base, form, [1.0, 0.333333343267440796, -1e-3])
+
+
 def _block_l1(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.block_l1(*_inputs(form), form, 0x9999999A, KEYS, 1 << 34)
 
@@ -114,6 +120,7 @@ CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "streams.draws": _draws,
     "reductions.block_gram": _block_gram,
     "reductions.block_l1": _block_l1,
+    "reductions.block_moments": _block_moments,
 }
 """Every operation by family and name, with its case, which is given the family's module of a backend.
 

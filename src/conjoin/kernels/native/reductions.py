@@ -7,36 +7,65 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from conjoin.kernels import jit
 from conjoin.kernels.layout import LANES
-from conjoin.kernels.native.bits import MAGNITUDE, PIECE, bits_of, decode, deltas, f64_of, select
+from conjoin.kernels.native.bits import MAGNITUDE, PIECE, U64, bits_of, decode, deltas, f64_of, select
 from conjoin.kernels.native.streams import draw_piece
 
 
-@jit.intrinsic
-def add_step(typingctx: Any, sums: Any, terms: Any, at: Any) -> Any:  # noqa: ARG001
-    """sums[:LANES] += terms[at : at + LANES] as one vector; as a loop LLVM unrolls it into scalars before it looks."""
+def _lane_loop() -> Any:
+    """Code that adds each element of a row, or the product of two rows, to the lanes, all of them in registers.
+
+    Written as vectors because as a loop LLVM unrolls the lanes into scalars before it looks.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector = ir.VectorType(ir.DoubleType(), LANES).as_pointer()
-        sums, terms = (context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 1))
-        target = builder.bitcast(sums, vector)
-        added = builder.load(builder.bitcast(builder.gep(terms, [args[2]]), vector), align=8)
-        builder.store(builder.fadd(builder.load(target, align=8), added), target, align=8)
+        vector = ir.VectorType(ir.DoubleType(), LANES)
+        sums, *rows = (
+            context.make_array(kind)(context, builder, array).data
+            for kind, array in zip(signature.args[:-1], args[:-1], strict=True)
+        )
+        target = builder.bitcast(sums, vector.as_pointer())
+        total = cgutils.alloca_once_value(builder, builder.load(target, align=8))
+        step = ir.Constant(args[-1].type, LANES)
+        with cgutils.for_range_slice(builder, step.type(0), args[-1], step, step.type) as (at, _):
+            starts = [builder.bitcast(builder.gep(row, [at]), vector.as_pointer()) for row in rows]
+            factors = [builder.load(start, align=8) for start in starts]
+            term = factors[0] if len(factors) == 1 else builder.fmul(*factors)
+            builder.store(builder.fadd(builder.load(total), term), total)
+        builder.store(builder.load(total), target, align=8)
         return context.get_dummy_value()
 
-    return types.void(sums, terms, types.int64), codegen
+    return codegen
+
+
+@jit.intrinsic
+def add_terms(typingctx: Any, sums: Any, terms: Any, end: Any) -> Any:  # noqa: ARG001
+    """sums[:LANES] += terms[at : at + LANES] for each `at`; `end` is a multiple of LANES."""
+    return types.void(sums, terms, types.int64), _lane_loop()
+
+
+@jit.intrinsic
+def add_products(typingctx: Any, sums: Any, left: Any, right: Any, end: Any) -> Any:  # noqa: ARG001
+    """sums[:LANES] += left[at : at + LANES] · right[at : at + LANES] for each `at`."""
+    return types.void(sums, left, right, types.int64), _lane_loop()
+
+
+@jit.kernel
+def filled(row, count):
+    """Fill up with zeros to the next multiple of LANES, which is returned; they add nothing."""
+    end = (count + LANES - 1) // LANES * LANES
+    for j in range(count, end):
+        row[j] = 0.0
+    return end
 
 
 @jit.kernel
 def add_lanes(sums, terms, count):
     """Add `count` terms to the lanes; `terms` has room up to a multiple of LANES."""
-    end = (count + LANES - 1) // LANES * LANES
-    for j in range(count, end):
-        terms[j] = 0.0
-    for at in range(0, end, LANES):
-        add_step(sums, terms, at)
+    add_terms(sums, terms, filled(terms, count))
 
 
 @jit.kernel
@@ -55,7 +84,7 @@ def block_gram(sources, base, centred, n, form, block, out):
     """out[b, i, j] = ⟨vᵢ, vⱼ⟩ over block b, in lanes; vᵢ is the tensor, or its task vector where `centred`."""
     control = jit.enter()
     k = len(sources)
-    origin, vectors, products = np.empty(PIECE), np.empty((k, PIECE)), np.empty(PIECE)
+    origin, vectors = np.empty(PIECE), np.empty((k, PIECE))
     lanes = np.empty((k, k, LANES))
     for row in range(out.shape[0]):
         lanes[:] = 0.0
@@ -70,14 +99,41 @@ def block_gram(sources, base, centred, n, form, block, out):
                     deltas(sources[i], origin, start, count, form, left)
                 else:
                     decode(sources[i], start, count, form, left)
+                padded = filled(left, count)
                 for j in range(i + 1):
-                    right = vectors[j]
-                    for at in range(count):
-                        products[at] = left[at] * right[at]
-                    add_lanes(lanes[i, j], products, count)
+                    add_products(lanes[i, j], left, vectors[j], padded)
         for i in range(k):
             for j in range(i + 1):
                 out[row, i, j] = out[row, j, i] = fold_lanes(lanes[i, j])
+    jit.leave(control)
+
+
+@jit.kernel
+def block_moments(sources, base, centred, n, form, centres, block, out):
+    """out[b, i] = Σv, Σ|v| and Σ(v − cᵢ)² over block b, in lanes; v is the tensor or its task vector."""
+    control = jit.enter()
+    origin, values, terms, lanes = np.empty(PIECE), np.empty(PIECE), np.empty(PIECE), np.empty((3, LANES))
+    for row in range(out.shape[0]):
+        end = min(n, (row + 1) * block)
+        for i in range(len(sources)):
+            lanes[:] = 0.0
+            for start in range(row * block, end, PIECE):
+                count = min(PIECE, end - start)
+                if centred:
+                    decode(base, start, count, form, origin)
+                    deltas(sources[i], origin, start, count, form, values)
+                else:
+                    decode(sources[i], start, count, form, values)
+                add_lanes(lanes[0], values, count)
+                for j in range(count):
+                    terms[j] = f64_of(bits_of(values[j]) & MAGNITUDE)
+                add_lanes(lanes[1], terms, count)
+                for j in range(count):
+                    values[j] -= centres[i]
+                padded = filled(values, count)
+                add_products(lanes[2], values, values, padded)
+            for column in range(3):
+                out[row, i, column] = fold_lanes(lanes[column])
     jit.leave(control)
 
 
@@ -95,13 +151,14 @@ def block_l1(sources, base, n, form, drop_below, keys, first, block, out):
                 count = min(PIECE, end - start)
                 decode(base, start, count, form, origin)
                 deltas(sources[i], origin, start, count, form, sizes)
-                draw_piece(keys[i], first + start, count, words)
                 for j in range(count):
                     sizes[j] = f64_of(bits_of(sizes[j]) & MAGNITUDE)
                 add_lanes(lanes[0], sizes, count)
-                for j in range(count):
-                    sizes[j] = select(words[j] < drop_below, 0.0, sizes[j])
-                add_lanes(lanes[1], sizes, count)
+                if drop_below > U64(0):
+                    draw_piece(keys[i], first + start, count, words)
+                    for j in range(count):
+                        sizes[j] = select(words[j] < drop_below, 0.0, sizes[j])
+                    add_lanes(lanes[1], sizes, count)
             out[row, i, 0] = fold_lanes(lanes[0])
-            out[row, i, 1] = fold_lanes(lanes[1])
+            out[row, i, 1] = fold_lanes(lanes[1]) if drop_below > U64(0) else out[row, i, 0]
     jit.leave(control)

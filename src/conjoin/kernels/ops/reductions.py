@@ -26,6 +26,30 @@ def block_gram(tensors: Sequence[Raw], base: Raw | None, form: str) -> Float64:
     return operation("reductions.block_gram", element_count(tensors))(all_plain(tensors, form), origin, form)
 
 
+def block_moments(
+    tensors: Sequence[Raw], base: Raw | None, form: str, centres: Sequence[float] | None = None
+) -> Float64:
+    """Sums from which means, norms and variances come, of k tensors or of their task vectors where there is a base.
+
+    The slice starts at a multiple of BLOCK_ELEMENTS. Fold the rows of all slices with `fold_blocks`; the mean of n
+    elements is then Σv / n, and a second look with it as the centre gives the variance, Σ(v − c)² / n.
+
+    Args:
+        tensors: k arrays (n,).
+        base: (n,) or None.
+        form: format of all.
+        centres: k values cᵢ; None for zeros.
+
+    Returns:
+        (blocks, k, 3) float64: Σv, Σ|v|, Σ(v − cᵢ)².
+    """
+    origin = None if base is None else plain(base, form)
+    values = [0.0] * len(tensors) if centres is None else list(centres)
+    assert len(values) == len(tensors), f"{len(values)} centres for {len(tensors)} tensors"
+    run = operation("reductions.block_moments", element_count(tensors))
+    return run(all_plain(tensors, form), origin, form, values)
+
+
 def block_l1(
     tensors: Sequence[Raw], base: Raw, form: str, *, drop_below: int, keys: Sequence[DrawKey], start: int
 ) -> Float64:
