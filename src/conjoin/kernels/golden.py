@@ -12,4 +12,5 @@ GOLDEN: dict[str, str] = {
     "reductions.block_gram": "a7eca7e8897b979501745da8d7c770420487ab647de1ed8e28786dbc9fe3b0e9",
     "reductions.block_l1": "0f506dd53249f9cc81f2cdcc5ddb6a7050051e13bb745f196083c7e932090b9b",
     "reductions.block_moments": "79180b7b4fc40acc581cc6b1f98555f99939aad85974eca53880ab488501f4a4",
+    "matrix.gemm": "8832d79f6639bb25c4427b3791e38665c1754c5c996c50dc174f8494c7c9e934",
 }

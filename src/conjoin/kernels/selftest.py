@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from conjoin.kernels.draws import DrawKey
-from conjoin.kernels.formats import FORMATS, Raw
+from conjoin.kernels.formats import FORMATS, Float64, Raw
 from conjoin.kernels.golden import GOLDEN
 from conjoin.kernels.layout import NO_CUTOFF, Trim
 
@@ -109,6 +109,23 @@ def _block_l1(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.block_l1(*_inputs(form), form, 0x9999999A, KEYS, 1 << 34)
 
 
+def matrix(form: str, salt: int, rows: int, columns: int) -> Float64:
+    """Numbers of 24 bits and a few exponents, both signs: (rows, columns) float64."""
+    word = patterns("F64", salt + FORMATS[form].code, rows * columns)
+    scale = (((word & np.uint64(7)) + np.uint64(1023 - 28)) << np.uint64(52)).view(np.float64)
+    size = (word >> np.uint64(40)).astype(np.float64) * scale
+    return np.where(word & np.uint64(8), -size, size).reshape(rows, columns)
+
+
+def _gemm(module: ModuleType, form: str) -> Iterator[Any]:
+    a, b, c = matrix(form, 11, 17, 29), matrix(form, 12, 29, 21), matrix(form, 13, 17, 21)
+    tall, wide = (patterns("F64", salt, 51).view(np.float64) for salt in (14, 15))
+    yield module.gemm(c.copy(), a, b, False, False, 0)
+    for region in (-1, 0, 1):
+        yield module.gemm(c.copy(), a, b, True, True, region)
+    yield module.gemm(np.zeros((17, 17)), tall.reshape(17, 3), wide.reshape(3, 17), False, True, 0)
+
+
 CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "elementwise.linear": _linear,
     "order.high_histograms": _high_histograms,
@@ -121,6 +138,7 @@ CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "reductions.block_gram": _block_gram,
     "reductions.block_l1": _block_l1,
     "reductions.block_moments": _block_moments,
+    "matrix.gemm": _gemm,
 }
 """Every operation by family and name, with its case, which is given the family's module of a backend.
 

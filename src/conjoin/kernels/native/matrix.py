@@ -1,0 +1,257 @@
+"""Kernels of dense matrices: the product as a chain per element, on a register tile; factors and solves on it.
+
+A matrix is an address and two strides in elements, of any sign, so that transposing, reversing and cutting cost
+nothing. Every element of a product is one chain, its terms in ascending order, so no tile, panel or thread shows.
+"""
+# ruff: noqa: ANN001, ANN201
+# pyright: reportMissingParameterType=false
+
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
+from numba.core.registry import cpu_target
+
+from conjoin.kernels import jit
+from conjoin.kernels.native.bits import U64, pointer
+
+DEPTH = 256
+"""Steps of k in a packed panel; a panel of B stays in the first-level cache."""
+TALL, WIDE = 240, 1920
+"""Rows of A packed at once, which stay in the second-level cache, and columns of B; multiples of every tile."""
+
+TILES = ((12, 2, 8), (4, 3, 4), (6, 2, 2), (6, 4, 2))
+"""Register tiles as rows, vectors and lanes: for 512 bits, 256 bits, 128 bits with 16 registers, and with 32."""
+
+
+def _native_tile() -> int:
+    """The tile for the vectors LLVM uses on the processor numba compiles for."""
+    triple, name, features = cpu_target.target_context.codegen().magic_tuple()  # pyright: ignore[reportAttributeAccessIssue]
+    machine = binding.Target.from_triple(triple).create_target_machine(cpu=name, features=features)
+    vector, module = ir.VectorType(ir.DoubleType(), 8), ir.Module()
+    function = ir.Function(module, ir.FunctionType(vector, [vector, vector]), "add")
+    builder = ir.IRBuilder(function.append_basic_block())
+    left, right = function.args
+    builder.ret(builder.fadd(left, right))
+    assembly = machine.emit_assembly(binding.parse_assembly(str(module)))
+    return 0 if "%zmm" in assembly else 1 if "%ymm" in assembly else 3 if jit.IS_ARM else 2
+
+
+TILE = _native_tile()
+
+
+def _step(rows: int, vectors: int, lanes: int) -> Any:
+    """An intrinsic: c (rows, vectors · lanes) = c, or +0, and then + a[p, i] · b[p, j] for p from 0 on.
+
+    The sums stay in vector registers; LLVM cannot be trusted to keep an array in them.
+    """
+
+    def times(builder: Any, value: Any, by: int) -> Any:
+        return builder.mul(value, ir.Constant(ir.IntType(64), by))
+
+    def vector_at(builder: Any, base: Any, offset: Any) -> Any:
+        return builder.bitcast(builder.gep(base, [offset]), ir.VectorType(ir.DoubleType(), lanes).as_pointer())
+
+    def everywhere(builder: Any, number: Any) -> Any:
+        i32 = ir.IntType(32)
+        blank = ir.Constant(ir.VectorType(ir.DoubleType(), lanes), ir.Undefined)
+        first = builder.insert_element(blank, number, ir.Constant(i32, 0))
+        return builder.shuffle_vector(first, blank, ir.Constant(ir.VectorType(i32, lanes), [0] * lanes))
+
+    @jit.intrinsic
+    def step(typingctx: Any, a: Any, b: Any, k: Any, c: Any, c_row: Any, keep: Any) -> Any:  # noqa: ARG001
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+            i64, vector = ir.IntType(64), ir.VectorType(ir.DoubleType(), lanes)
+            left, right, out = (builder.inttoptr(args[i], ir.DoubleType().as_pointer()) for i in (0, 1, 3))
+            places = [
+                vector_at(builder, out, builder.add(times(builder, args[4], i), ir.Constant(i64, v * lanes)))
+                for i in range(rows)
+                for v in range(vectors)
+            ]
+            begin = builder.block
+            load, loop, done = (builder.append_basic_block(name) for name in ("load", "loop", "done"))
+            builder.cbranch(args[5], load, loop)
+
+            builder.position_at_end(load)
+            kept = [builder.load(place, align=8) for place in places]
+            builder.branch(loop)
+
+            builder.position_at_end(loop)
+            p, sums = builder.phi(i64), [builder.phi(vector) for _ in places]
+            at_a, at_b = times(builder, p, rows), times(builder, p, vectors * lanes)
+            wide = [
+                builder.load(vector_at(builder, right, builder.add(at_b, ir.Constant(i64, v * lanes))), align=8)
+                for v in range(vectors)
+            ]
+            added: list[Any] = []
+            for i in range(rows):
+                number = builder.load(builder.gep(left, [builder.add(at_a, ir.Constant(i64, i))]))
+                one = everywhere(builder, number)
+                added += [builder.fadd(sums[i * vectors + v], builder.fmul(one, wide[v])) for v in range(vectors)]
+            following = builder.add(p, ir.Constant(i64, 1))
+            builder.cbranch(builder.icmp_signed("<", following, args[2]), loop, done)
+            for value, *incoming in [
+                (p, ir.Constant(i64, 0), ir.Constant(i64, 0), following),
+                *zip(sums, [ir.Constant(vector, [0.0] * lanes)] * len(sums), kept, added, strict=True),
+            ]:
+                for source, block in zip(incoming, (begin, load, loop), strict=True):
+                    value.add_incoming(source, block)
+
+            builder.position_at_end(done)
+            for place, value in zip(places, added, strict=True):
+                builder.store(value, place, align=8)
+            return context.get_dummy_value()
+
+        address, count = types.uint64, types.int64
+        return types.void(address, address, count, address, count, types.boolean), codegen
+
+    return step
+
+
+_step_512, _step_256, _step_128, _step_arm = (_step(*tile) for tile in TILES)
+
+
+@jit.intrinsic
+def place(typingctx: Any, array: Any) -> Any:  # noqa: ARG001
+    """The address of an array's first element, of any layout."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, ir.IntType(64))
+
+    return types.uint64(array), codegen
+
+
+@jit.kernel
+def tile_step(tile, a, b, k, c, c_row, keep):
+    """One register tile of C over k ≥ 1 steps of packed panels."""
+    if tile == 0:
+        _step_512(a, b, k, c, c_row, keep)
+    elif tile == 1:
+        _step_256(a, b, k, c, c_row, keep)
+    elif tile == 2:
+        _step_128(a, b, k, c, c_row, keep)
+    else:
+        _step_arm(a, b, k, c, c_row, keep)
+
+
+@jit.kernel
+def pack(source, rows, row, steps, column, width, negate, target):
+    """Copy a (rows, steps) into panels [rows / width, steps, width]; rows behind the end are whatever was there."""
+    x = carray(pointer(source, np.float64), 1)
+    out = carray(pointer(target, np.float64), (rows + width - 1) // width * width * steps)
+    factor = -1.0 if negate else 1.0
+    for first in range(0, rows, width):
+        part, high = out[first * steps :], min(width, rows - first)
+        if row == 1:
+            for p in range(steps):
+                for i in range(high):
+                    part[p * width + i] = factor * x[U64(first + i + p * column)]
+        else:
+            for i in range(high):
+                for p in range(steps):
+                    part[p * width + i] = factor * x[U64((first + i) * row + p * column)]
+
+
+@jit.kernel
+def aligned(buffer):
+    """The first address in a buffer that is a multiple of 64 bytes; the buffer has 8 elements to spare."""
+    return (place(buffer) + U64(63)) & ~U64(63)
+
+
+@jit.kernel
+def copy_part(source, source_row, source_column, target, target_row, target_column, rows, columns, below, region):
+    """Copy a small matrix where region · (below + i − j) ≥ 0."""
+    x, out = carray(pointer(source, np.float64), 1), carray(pointer(target, np.float64), 1)
+    for i in range(rows):
+        for j in range(columns):
+            if region * (below + i - j) >= 0:
+                out[U64(i * target_row + j * target_column)] = x[U64(i * source_row + j * source_column)]
+
+
+@jit.kernel
+def panels(left, right, edge, rows, columns, steps, c, c_row, c_column, kept, below, region, tile):
+    """One packed panel of A times one of B, onto the part of C at address c that lies `below` rows under the diagonal.
+
+    A tile that is cut, crosses the edge of the region or has no neighbours in memory is worked on in `edge`.
+    """
+    high, across = TILES[tile][0], TILES[tile][1] * TILES[tile][2]
+    for j in range(0, columns, across):
+        cut = min(across, columns - j)
+        for i in range(0, rows, high):
+            tip, under = min(high, rows - i), below + i - j
+            if (region > 0 and under + tip <= 0) or (region < 0 and under - cut >= 0):
+                continue
+            inside = region == 0 or (region > 0 and under >= cut - 1) or (region < 0 and under + tip <= 1)
+            corner = c + U64((i * c_row + j * c_column) * 8)
+            from_left, from_right = left + U64(i * steps * 8), right + U64(j * steps * 8)
+            if inside and c_column == 1 and tip == high and cut == across:
+                tile_step(tile, from_left, from_right, steps, corner, c_row, kept)
+            else:
+                if kept:
+                    copy_part(corner, c_row, c_column, edge, across, 1, tip, cut, 0, 0)
+                tile_step(tile, from_left, from_right, steps, edge, across, kept)
+                copy_part(edge, across, 1, corner, c_row, c_column, tip, cut, under, region)
+
+
+@jit.kernel
+def gemm(m, n, k, a, a_row, a_column, b, b_row, b_column, c, c_row, c_column, negate, keep, region, tile):
+    """C (m, n) = C, or +0 unless `keep`, and then ± A[i, p] · B[p, j] for p from 0 to k − 1.
+
+    Region: 0 all of C, 1 on and below the diagonal, −1 on and above it; nothing else of C is written.
+    """
+    control = jit.enter()
+    if c_column != 1 and c_row == 1:  # by columns: the transposed product has the same terms
+        m, n, region = n, m, -region
+        a, a_row, a_column, b, b_row, b_column = b, b_column, b_row, a, a_column, a_row
+        c_row, c_column = c_column, c_row
+    high, across = TILES[tile][0], TILES[tile][1] * TILES[tile][2]
+    deep, tall, wide = min(k, DEPTH), min(m + high, TALL), min(n + across, WIDE)
+    left, right, edge = np.empty(tall * deep + 8), np.empty(wide * deep + 8), np.zeros(high * across + 8)
+    for_left, for_right, for_edge = aligned(left), aligned(right), aligned(edge)
+    if k == 0 and not keep:
+        for i in range(m):
+            copy_part(for_edge, 0, 0, c + U64(i * c_row * 8), 0, c_column, 1, n, i, region)
+    for j0 in range(0, n, WIDE):
+        columns = min(WIDE, n - j0)
+        for p0 in range(0, k, DEPTH):
+            steps, kept = min(DEPTH, k - p0), keep or p0 > 0
+            from_b = b + U64((p0 * b_row + j0 * b_column) * 8)
+            pack(from_b, columns, b_column, steps, b_row, across, False, for_right)
+            for i0 in range(0, m, TALL):
+                rows, corner = min(TALL, m - i0), c + U64((i0 * c_row + j0 * c_column) * 8)
+                from_a = a + U64((i0 * a_row + p0 * a_column) * 8)
+                pack(from_a, rows, a_row, steps, a_column, high, negate, for_left)
+                panels(
+                    for_left, for_right, for_edge, rows, columns, steps,
+                    corner, c_row, c_column, kept, i0 - j0, region, tile,
+                )  # fmt: skip
+    jit.leave(control)
+
+
+@jit.kernel
+def gemm_into(c, a, b, negate, keep, region):
+    """C = C, or +0 unless `keep`, then + A·B, or − A·B if `negate`; for other kernels, on float64 arrays of any layout.
+
+    c_ij is the chain (… (c_ij ± a_i0·b_0j) ± a_i1·b_1j …), every product and sum rounded. Region as in `gemm`.
+    C must not overlap A or B.
+    """
+    gemm(
+        c.shape[0],
+        c.shape[1],
+        a.shape[1],
+        place(a),
+        a.strides[0] // 8,
+        a.strides[1] // 8,
+        place(b),
+        b.strides[0] // 8,
+        b.strides[1] // 8,
+        place(c),
+        c.strides[0] // 8,
+        c.strides[1] // 8,
+        negate,
+        keep,
+        region,
+        TILE,
+    )
