@@ -479,6 +479,7 @@ class Replica:
         threads: int | None = None,
         memory_bytes: int | None = None,
         trust_store: bool = False,
+        device: str | None = None,
         progress: Progress = SILENT,
         **params: Any,
     ) -> "Receipt":
@@ -491,22 +492,25 @@ class Replica:
             threads: workers; None takes the cores this process may use.
             memory_bytes: budget for buffers; None takes the executor's default.
             trust_store: do not hash what was copied into the store; files added in place are always verified.
+            device: a device of torch, such as `cuda`, for the operations it has; the bytes are the same.
             progress: told about bytes read.
             params: the strategy's parameters, as decimal strings, choices or flags.
         """
         from conjoin.executor import execute
+        from conjoin.kernels import computing_on
 
         recipe = self.recipe(strategy, params) if isinstance(strategy, str) else strategy
         plan = self.plan(recipe, shard_size_bytes=shard_size_bytes)
-        return execute(
-            plan,
-            self.store,
-            Path(out),
-            threads=threads,
-            memory_bytes=memory_bytes,
-            trust_store=trust_store,
-            progress=progress,
-        )
+        with computing_on(device):
+            return execute(
+                plan,
+                self.store,
+                Path(out),
+                threads=threads,
+                memory_bytes=memory_bytes,
+                trust_store=trust_store,
+                progress=progress,
+            )
 
     def fsck(self, *, repair_from: PathLike | None = None, progress: Progress = SILENT) -> FsckReport:
         """Read every object again and name each damaged one; `repair_from` replaces those that it has intact."""

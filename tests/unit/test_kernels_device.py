@@ -1,5 +1,6 @@
 """The arithmetic of a device, on torch's CPU: the same bytes as the reference; refused where it differs."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -109,6 +110,22 @@ def test_an_unknown_device_is_named():
 
 def test_without_torch(monkeypatch):
     monkeypatch.setitem(sys.modules, "conjoin.kernels.device.tensors", None)
-    with pytest.raises(ImportError):
+    with pytest.raises(UnknownDeviceError, match="needs torch"):
         kernels.use_device("cpu")
     assert backend.current() == "compiled"
+
+
+def test_a_whole_merge_on_a_device(tmp_path):
+    """Through the command line: the same output, and an unknown device is refused before any work."""
+    arguments = [sys.executable, "-m", "conjoin"]
+    subprocess.run([*arguments, "demo", tmp_path / "demo", "-q"], check=True, capture_output=True)
+    out = {}
+    for name, more in (("cpu", ["--device", "cpu"]), ("plain", [])):
+        target = tmp_path / name
+        command = [*arguments, "-C", tmp_path / "demo" / "north", "resolve", "ties", "-o", target, "-q", *more]
+        subprocess.run(command, check=True, capture_output=True)
+        out[name] = {path.name: path.read_bytes() for path in target.iterdir()}
+    assert out["cpu"] == out["plain"]
+    command = [*arguments, "-C", tmp_path / "demo" / "north", "resolve", "ties", "-o", tmp_path / "no"]
+    refused = subprocess.run([*command, "--device", "abacus"], check=False, capture_output=True, text=True)
+    assert (refused.returncode, "E113" in refused.stderr, (tmp_path / "no").exists()) == (2, True, False)

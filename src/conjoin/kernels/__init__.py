@@ -1,6 +1,6 @@
 """Arithmetic whose every bit is specified: formats, operations, draws, coefficients; opens nothing, knows no model."""
 
-from conjoin.kernels.backend import backend_note, current, use, use_device
+from conjoin.kernels.backend import backend_note, computing_on, current, use, use_device
 from conjoin.kernels.counting import Found, select_from_bottom, select_from_top
 from conjoin.kernels.draws import DrawKey, draw_key, drop_threshold, effective_keep
 from conjoin.kernels.formats import FORMATS, Format, decode, encode
@@ -9,6 +9,7 @@ from conjoin.kernels.ops.checks import count_nonfinite
 from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ties
 from conjoin.kernels.ops.order import high_histograms, low_histograms, tie_histograms
 from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, block_moments, fold_blocks
+from conjoin.kernels.ops.running import RunningSum, running_delta_sum, running_linear, running_sum
 from conjoin.kernels.ops.streams import draws
 from conjoin.kernels.scalars import Coefficients, coefficients, nearest_f32
 
@@ -20,6 +21,7 @@ __all__ = [
     "DrawKey",
     "Format",
     "Found",
+    "RunningSum",
     "Trim",
     "backend_note",
     "block_count",
@@ -27,6 +29,7 @@ __all__ = [
     "block_l1",
     "block_moments",
     "coefficients",
+    "computing_on",
     "count_nonfinite",
     "current",
     "decode",
@@ -42,6 +45,9 @@ __all__ = [
     "linear",
     "low_histograms",
     "nearest_f32",
+    "running_delta_sum",
+    "running_linear",
+    "running_sum",
     "select_from_bottom",
     "select_from_top",
     "tie_histograms",

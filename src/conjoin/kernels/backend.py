@@ -11,11 +11,12 @@ one: slow, never different. A reference operation that fails stops the work.
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Literal
 
-from conjoin.errors import SelfTestError
+from conjoin.errors import SelfTestError, UnknownDeviceError
 from conjoin.kernels.selftest import passes
 
 Backend = Literal["compiled", "reference", "device"]
@@ -53,13 +54,33 @@ def use_device(name: str | None) -> None:
     """Prefer a device of torch, such as `cuda` or `cuda:1`, for the operations it has; None uses none.
 
     Raises:
-        ImportError: torch is not installed.
-        UnknownDeviceError: torch knows no such device here, or it has no float64.
+        UnknownDeviceError: torch is not installed, knows no such device here, or the device has no float64.
     """
     if name is not None:
-        importlib.import_module("conjoin.kernels.device.tensors").place(name)
+        try:
+            tensors = importlib.import_module("conjoin.kernels.device.tensors")
+        except ImportError as error:
+            raise UnknownDeviceError(
+                f"the device `{name}` needs torch, which cannot be imported ({error})",
+                hint="`pip install 'conjoin[torch]'`, or leave the device out to compute on the CPU",
+            ) from error
+        tensors.place(name)
         _proven.difference_update({found for found in _proven if "device" in getattr(found, "__module__", "")})
     _state["device"] = name
+
+
+@contextmanager
+def computing_on(device: str | None) -> Generator[None]:
+    """Prefer a device inside the block; see `use_device`. None changes nothing."""
+    if device is None:
+        yield
+        return
+    before = _state["device"]
+    use_device(device)
+    try:
+        yield
+    finally:
+        use_device(before)
 
 
 def backend_note() -> str | None:

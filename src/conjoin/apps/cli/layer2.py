@@ -150,6 +150,10 @@ def resolve(
     trust_store: Annotated[
         bool, typer.Option("--trust-store", help="Do not verify copied content again; files added in place always are.")
     ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="Compute on a device of torch, such as cuda: the same bytes."),
+    ] = None,
     where: Where = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -178,6 +182,7 @@ def resolve(
             threads=threads,
             memory_bytes=memory_bytes,
             trust_store=trust_store,
+            device=device,
             progress=bar,
         )
 
