@@ -199,6 +199,12 @@ class NotConvergedError(InputError):
     code = "E211"
 
 
+class NotSymmetricError(InputError):
+    """A matrix whose eigenvalues are asked for is not square, finite and symmetric."""
+
+    code = "E212"
+
+
 class IntegrityError(ConjoinError):
     """Bytes are not what their digest says."""
 
@@ -410,3 +416,9 @@ class BrokenStrategyError(DeterminismError):
     """A strategy returned something else than an array of the promised length and format: a bug of the strategy."""
 
     code = "E703"
+
+
+class BadArrayError(DeterminismError):
+    """An operation was given arrays of another format, length or shape than it takes: a bug of the caller."""
+
+    code = "E704"

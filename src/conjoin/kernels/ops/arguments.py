@@ -4,12 +4,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from conjoin.errors import BadArrayError
 from conjoin.kernels.formats import FORMATS, Raw
 
 
+def require(condition: bool, problem: str) -> None:
+    """Refuse arrays or numbers that an operation does not take.
+
+    Raises:
+        BadArrayError: the condition does not hold.
+    """
+    if not condition:
+        raise BadArrayError(problem, hint="report it to the author of the strategy, or of the code that called")
+
+
 def plain(raw: Raw, form: str) -> Raw:
-    """The array as the kernels need it: one dimension, contiguous, aligned, of the format's width."""
-    assert raw.dtype == FORMATS[form].raw and raw.ndim == 1, f"{raw.dtype} with {raw.ndim} dimensions is not raw {form}"
+    """The array as the kernels need it: one dimension, contiguous, aligned, of the format's width.
+
+    Raises:
+        BadArrayError: it has another dtype or shape.
+    """
+    fits = raw.dtype == FORMATS[form].raw and raw.ndim == 1
+    require(fits, f"an array of {raw.dtype} with {raw.ndim} dimensions is not a row of {form} patterns")
     return np.require(raw, requirements=["C", "A"])
 
 
@@ -19,7 +35,12 @@ def element_count(tensors: Sequence[Raw]) -> int:
 
 
 def all_plain(tensors: Sequence[Raw], form: str) -> list[Raw]:
-    """The arrays as the kernels need them, all of one length."""
+    """The arrays as the kernels need them, all of one length.
+
+    Raises:
+        BadArrayError: they are of another dtype, shape or of different lengths, or there is none.
+    """
     arrays = [plain(tensor, form) for tensor in tensors]
-    assert all(len(tensor) == len(arrays[0]) for tensor in arrays), "tensors of different lengths"
+    lengths = {len(tensor) for tensor in arrays}
+    require(len(lengths) == 1, f"tensors of different lengths ({sorted(lengths)}), or none")
     return arrays
