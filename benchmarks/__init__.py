@@ -1,1 +1,1 @@
-"""Measurements of whole commands, side by side in one run; nothing here is asserted in a test."""
+"""Measurements against goals, side by side in one run; nothing here is asserted in a test."""
