@@ -10,6 +10,16 @@ from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ti
 from conjoin.kernels.ops.order import high_histograms, low_histograms, tie_histograms
 from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, block_moments, fold_blocks
 from conjoin.kernels.ops.running import RunningSum, running_delta_sum, running_linear, running_sum
+from conjoin.kernels.ops.selection import (
+    Bounds,
+    band_sum,
+    bounds_of,
+    drop_table,
+    dropped_signs,
+    dropped_ties,
+    row_bounds,
+    row_ranks,
+)
 from conjoin.kernels.ops.streams import draws
 from conjoin.kernels.scalars import Coefficients, coefficients, nearest_f32
 
@@ -17,6 +27,7 @@ __all__ = [
     "BLOCK_ELEMENTS",
     "FORMATS",
     "Aggregate",
+    "Bounds",
     "Coefficients",
     "DrawKey",
     "Format",
@@ -24,10 +35,12 @@ __all__ = [
     "RunningSum",
     "Trim",
     "backend_note",
+    "band_sum",
     "block_count",
     "block_gram",
     "block_l1",
     "block_moments",
+    "bounds_of",
     "coefficients",
     "computing_on",
     "count_nonfinite",
@@ -36,7 +49,10 @@ __all__ = [
     "delta_sum",
     "draw_key",
     "draws",
+    "drop_table",
     "drop_threshold",
+    "dropped_signs",
+    "dropped_ties",
     "effective_keep",
     "elected_signs",
     "encode",
@@ -45,6 +61,8 @@ __all__ = [
     "linear",
     "low_histograms",
     "nearest_f32",
+    "row_bounds",
+    "row_ranks",
     "running_delta_sum",
     "running_linear",
     "running_sum",

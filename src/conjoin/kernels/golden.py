@@ -12,5 +12,10 @@ GOLDEN: dict[str, str] = {
     "reductions.block_gram": "a7eca7e8897b979501745da8d7c770420487ab647de1ed8e28786dbc9fe3b0e9",
     "reductions.block_l1": "0f506dd53249f9cc81f2cdcc5ddb6a7050051e13bb745f196083c7e932090b9b",
     "reductions.block_moments": "79180b7b4fc40acc581cc6b1f98555f99939aad85974eca53880ab488501f4a4",
+    "selection.row_ranks": "d015422184b49746a2808687c078546165c79885597f3b6506876ca448d60d4f",
+    "selection.row_bounds": "56d2cfc6502a7aec26b4da93841610a86bb8a782ba27502cdf7e3b6507010483",
+    "selection.band_sum": "0e4406a6da5f890a15eb7ee5a6d8a2b9f23f6b8d34360fab2b9f1eea86be046c",
+    "selection.dropped_signs": "f25ae4e2255ade7c58afebf4f5c1c953964f8a2c38f8ab2d63b6a6ec0f85e274",
+    "selection.dropped_ties": "752323bd0c30e219ad1a37529e683c67bd157ea292da07ba99d086c05eab6d29",
     "matrix.gemm": "8832d79f6639bb25c4427b3791e38665c1754c5c996c50dc174f8494c7c9e934",
 }

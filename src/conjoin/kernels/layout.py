@@ -22,6 +22,7 @@ NO_CUTOFF = (1 << 63) - 1
 """Cut-off above every index: all ties are kept."""
 
 Aggregate = Literal["mean", "sum", "max"]
+DropAggregate = Literal["mean", "sum", "max", "all"]
 
 
 @dataclass(frozen=True, slots=True)

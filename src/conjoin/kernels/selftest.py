@@ -99,6 +99,47 @@ def _block_gram(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.block_gram(tensors, base, form)
 
 
+def _row_ranks(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    for columns in (37, ELEMENTS):
+        yield module.row_ranks(tensors, base, form, columns)
+    yield module.row_ranks(tensors, None, form, 1)
+
+
+def _row_bounds(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    yield module.row_bounds(tensors, base, form, 37, [0, 1, 12, 37], 100)
+    yield module.row_bounds(tensors, None, form, ELEMENTS, [200], 0)
+
+
+def _band_sum(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    bound = np.array([[[0x3F000000 >> i, 1100 - 9 * row] for row in range(11)] for i in range(3)], np.int64)
+    for columns in (37, 5000):
+        yield module.band_sum(tensors, base, form, form, NUMERATORS, 3.0, bound, bound // 2, columns, 1000)
+        yield module.band_sum(tensors, base, form, form, NUMERATORS, 1.0, bound + 1, bound - (0, 99), columns, 1000)
+
+
+def _rank_chances(module: ModuleType, form: str, columns: int) -> tuple[Any, Any]:
+    table = np.arange(columns, 0, -1, dtype=np.uint32) * np.uint32(0xFFFFFFFF // columns)
+    return table, module.row_ranks(*_inputs(form), form, columns) if columns > 1 else None
+
+
+def _dropped_signs(module: ModuleType, form: str) -> Iterator[Any]:
+    for columns in (1, 37):
+        chances = _rank_chances(module, form, columns)
+        yield module.dropped_signs(*_inputs(form), form, NUMERATORS, *chances, KEYS, 1 << 34)
+
+
+def _dropped_ties(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    for columns in (1, 37):
+        chances = (*_rank_chances(module, form, columns), KEYS, 1 << 34)
+        for aggregate, zero_sign in (("mean", -1), ("sum", 1), ("max", 0), ("all", 0)):
+            ending = (aggregate, zero_sign, (3.0, 10.0))
+            yield module.dropped_ties(tensors, base, form, form, NUMERATORS, 1.0, *chances, *ending)
+
+
 def _block_moments(module: ModuleType, form: str) -> Iterator[Any]:
     tensors, base = _inputs(form)
     yield module.block_moments(tensors, None, form, [0.0, 0.0, 0.0])
@@ -138,6 +179,11 @@ CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "reductions.block_gram": _block_gram,
     "reductions.block_l1": _block_l1,
     "reductions.block_moments": _block_moments,
+    "selection.row_ranks": _row_ranks,
+    "selection.row_bounds": _row_bounds,
+    "selection.band_sum": _band_sum,
+    "selection.dropped_signs": _dropped_signs,
+    "selection.dropped_ties": _dropped_ties,
     "matrix.gemm": _gemm,
 }
 """Every operation by family and name, with its case, which is given the family's module of a backend.

@@ -1,0 +1,309 @@
+"""Kernels that choose elements by the magnitude of their task vector: thresholds and ranks of rows, bands, drops."""
+# ruff: noqa: ANN001, ANN201
+# pyright: reportMissingParameterType=false
+
+import numpy as np
+
+from conjoin.kernels import jit
+from conjoin.kernels.native.bits import (
+    LOW32,
+    MAGNITUDE,
+    PIECE,
+    U64,
+    bits32_of,
+    bits_of,
+    decode,
+    deltas,
+    encode,
+    f64_of,
+    select,
+    updated,
+)
+from conjoin.kernels.native.order import least_with
+from conjoin.kernels.native.streams import draw_piece
+
+BINS = 1 << 11
+NO_KEY = 1 << 31
+"""Above every key."""
+
+
+@jit.kernel
+def vectors(source, base, centred, start, count, form, origin, out):
+    """The values of one piece, or its task vector where `centred`."""
+    if centred:
+        decode(base, start, count, form, origin)
+        deltas(source, origin, start, count, form, out)
+    else:
+        decode(source, start, count, form, out)
+
+
+@jit.kernel
+def row_keys(source, base, centred, first, columns, form, origin, values, keys):
+    """The magnitude keys of a row: bits of the float32 nearest to the value, without the sign."""
+    for start in range(0, columns, PIECE):
+        count = min(PIECE, columns - start)
+        vectors(source, base, centred, first + start, count, form, origin, values)
+        part = keys[start : start + count]
+        for j in range(count):
+            part[j] = bits32_of(np.float32(values[j])) & np.uint32(0x7FFF_FFFF)
+
+
+@jit.kernel
+def scatter(order, sorted_order, counts, shift, mask):
+    """One pass of a radix sort of (key, index) by a digit of the key; `counts` is where each digit's share begins."""
+    for j in range(len(order)):
+        digit = (order[j] >> shift) & mask
+        at = counts[digit]
+        counts[digit] = at + 1
+        sorted_order[at] = order[j]
+
+
+@jit.kernel
+def starts_of(counts):
+    """Counts become the number of things before each bin."""
+    before = 0
+    for digit in range(len(counts)):
+        here = counts[digit]
+        counts[digit] = before
+        before += here
+
+
+@jit.kernel
+def row_ranks(sources, base, centred, n, form, columns, ranks):
+    """ranks[i, j] = how many elements of the row of j come before it by (key, index), from the least on."""
+    control = jit.enter()
+    origin, values, keys = np.empty(PIECE), np.empty(PIECE), np.empty(columns, np.uint32)
+    order, other = np.empty(columns, np.uint64), np.empty(columns, np.uint64)
+    counts = np.empty((3, BINS), np.int64)
+    for i in range(len(sources)):
+        for first in range(0, n, columns):
+            row_keys(sources[i], base, centred, first, columns, form, origin, values, keys)
+            counts[:] = 0
+            for j in range(columns):
+                key = U64(keys[j])
+                order[j] = key << U64(32) | U64(j)
+                counts[0, key & U64(0x3FF)] += 1
+                counts[1, (key >> U64(10)) & U64(0x3FF)] += 1
+                counts[2, key >> U64(20)] += 1
+            for digit in range(3):
+                starts_of(counts[digit])
+            scatter(order, other, counts[0], U64(32), U64(0x3FF))
+            scatter(other, order, counts[1], U64(42), U64(0x3FF))
+            row, before = ranks[i, first : first + columns], counts[2]
+            for j in range(columns):
+                digit = order[j] >> U64(52)
+                rank = before[digit]
+                before[digit] = rank + 1
+                row[order[j] & LOW32] = rank
+    jit.leave(control)
+
+
+@jit.kernel
+def bin_from_top(counts, rank):
+    """The bin that holds the rank-th largest thing (from 1), and its rank within the bin."""
+    for digit in range(len(counts) - 1, -1, -1):
+        if rank <= counts[digit]:
+            return digit, rank
+        rank -= counts[digit]
+    return 0, rank
+
+
+@jit.kernel
+def bound_of(keys, high, counts, rank):
+    """The rank-th largest key of a row, and one more than the index of the element that is so by (key, −index).
+
+    `high` counts the upper digits.
+    """
+    upper, rank = bin_from_top(high, rank)
+    known, shift = upper, 20
+    for _ in range(2):
+        shift -= 10
+        counts[:] = 0
+        for j in range(len(keys)):
+            key = np.int64(keys[j])
+            if key >> (shift + 10) == known:
+                counts[(key >> shift) & 0x3FF] += 1
+        digit, rank = bin_from_top(counts, rank)
+        known = known << 10 | digit
+    for j in range(len(keys)):
+        if keys[j] == np.uint32(known):
+            rank -= 1
+            if rank == 0:
+                return known, j + 1
+    return known, len(keys)
+
+
+@jit.kernel
+def row_bounds(sources, base, centred, form, columns, tops, start, out):
+    """out[i, r, t] = key and cut-off of the tops[t] largest elements of row r, equals by index from the lowest."""
+    control = jit.enter()
+    origin, values, keys = np.empty(PIECE), np.empty(PIECE), np.empty(columns, np.uint32)
+    high, counts = np.empty(BINS, np.int64), np.empty(1 << 10, np.int64)
+    for i in range(len(sources)):
+        for row in range(out.shape[1]):
+            first = row * columns
+            row_keys(sources[i], base, centred, first, columns, form, origin, values, keys)
+            high[:] = 0
+            for j in range(columns):
+                high[U64(keys[j]) >> U64(20)] += 1
+            for t in range(len(tops)):
+                key, cutoff = NO_KEY, 0
+                if tops[t] > 0:
+                    key, cutoff = bound_of(keys, high, counts, tops[t])
+                out[i, row, t, 0], out[i, row, t, 1] = key, start + first + cutoff
+    jit.leave(control)
+
+
+@jit.kernel
+def keep_band(values, begin, end, low, high):
+    """Zero what has a key below `low` or from `high` on, from `begin` to before `end`."""
+    least, beyond, part = least_with(low), least_with(high), values[begin:end]
+    for j in range(len(part)):
+        size = bits_of(part[j]) & MAGNITUDE
+        part[j] = select((size >= least) & (size < beyond), part[j], 0.0)
+
+
+@jit.kernel
+def banded(values, first, begin, end, top, kept):
+    """Zero what is among the top ones, or not among the kept ones; `first` is the flat index of values[0]."""
+    edge_top = min(max(top[1] - first, begin), end)
+    edge_kept = min(max(kept[1] - first, begin), end)
+    one, two = min(edge_top, edge_kept), max(edge_top, edge_kept)
+    keep_band(values, begin, one, kept[0], top[0])
+    keep_band(values, one, two, kept[0] + (edge_kept <= one), top[0] + (edge_top <= one))
+    keep_band(values, two, end, kept[0] + 1, top[0] + 1)
+
+
+@jit.kernel
+def band_sum(sources, base, n, form, out_form, numerators, denominator, top, kept, columns, first, out):
+    """θ₀ + (Σ nᵢ τᵢ)/D over what is among the kept ones of its row and not among the top ones."""
+    control = jit.enter()
+    origin, total, values = np.empty(PIECE), np.empty(PIECE), np.empty(PIECE)
+    first_row = first // columns
+    for start in range(0, n, PIECE):
+        count = min(PIECE, n - start)
+        decode(base, start, count, form, origin)
+        for j in range(count):
+            total[j] = 0.0
+        for i in range(len(sources)):
+            deltas(sources[i], origin, start, count, form, values)
+            at, numerator = 0, numerators[i]
+            while at < count:
+                row = (first + start + at) // columns
+                end = min((row + 1) * columns - first - start, count)
+                banded(values, first + start, at, end, top[i, row - first_row], kept[i, row - first_row])
+                at = end
+            for j in range(count):
+                total[j] += numerator * values[j]
+        if denominator != 1.0:
+            for j in range(count):
+                total[j] /= denominator
+        updated(total, origin, count)
+        encode(total, count, out_form, out, start)
+    jit.leave(control)
+
+
+@jit.kernel
+def dropped(sources, origin, start, count, form, numerators, table, ranks, keys, first, words, drops, kept, mass):
+    """kept[i] = τ̃ᵢ of one piece, divided by the probability with which it is kept, and mass = Σ nᵢ τ̃ᵢ."""
+    for j in range(count):
+        mass[j] = 0.0
+    for i in range(len(sources)):
+        row, numerator = kept[i], numerators[i]
+        deltas(sources[i], origin, start, count, form, row)
+        draw_piece(keys[i], first + start, count, words)
+        if len(table) == 1:
+            for j in range(count):
+                drops[j] = table[0]
+        else:
+            of_row = ranks[i, start : start + count]
+            for j in range(count):
+                drops[j] = table[of_row[j]]
+        for j in range(count):
+            drop = U64(drops[j])
+            keep = f64_of((U64(1 << 32) - drop) | U64(0x4330_0000_0000_0000)) - 2.0**52
+            row[j] = select(words[j] < drop, 0.0, row[j] / (keep * 2.0**-32))
+        for j in range(count):
+            mass[j] += numerator * row[j]
+
+
+@jit.kernel
+def dropped_signs(sources, base, n, form, numerators, table, ranks, keys, first, counts):
+    """Counts = elements won by the positive and by the negative mass of what is kept."""
+    control = jit.enter()
+    origin, mass, kept = np.empty(PIECE), np.empty(PIECE), np.empty((len(sources), PIECE))
+    words, drops = np.empty(PIECE + 4, np.uint64), np.empty(PIECE, np.uint32)
+    for start in range(0, n, PIECE):
+        count = min(PIECE, n - start)
+        decode(base, start, count, form, origin)
+        dropped(sources, origin, start, count, form, numerators, table, ranks, keys, first, words, drops, kept, mass)
+        positive, negative = 0, 0
+        for j in range(count):
+            positive += mass[j] > 0.0
+            negative += mass[j] < 0.0
+        counts[0] += positive
+        counts[1] += negative
+    jit.leave(control)
+
+
+@jit.kernel
+def agreeing(kept, sign, numerators, denominator, aggregate, total, share, count):
+    """Total = S and share = W over the values that carry the sign. aggregate: 0 mean, 1 sum, 2 max."""
+    for j in range(count):
+        total[j] = 0.0
+        share[j] = 0.0 if aggregate == 0 else denominator
+    for i in range(len(kept)):
+        row, numerator = kept[i], numerators[i]
+        if aggregate == 2:
+            for j in range(count):
+                product = numerator * row[j]
+                larger = (row[j] * sign[j] > 0.0) & (product * sign[j] > total[j] * sign[j])
+                total[j] = select(larger, product, total[j])
+        else:
+            for j in range(count):
+                total[j] += select(row[j] * sign[j] > 0.0, numerator * row[j], 0.0)
+        if aggregate == 0:
+            for j in range(count):
+                share[j] += select(row[j] * sign[j] > 0.0, numerator, 0.0)
+
+
+@jit.kernel
+def dropped_ties(
+    sources,
+    base,
+    n,
+    form,
+    out_form,
+    numerators,
+    denominator,
+    table,
+    ranks,
+    keys,
+    first,
+    aggregate,
+    zero_sign,
+    a,
+    b,
+    out,
+):
+    """θ₀ + (a·S)/(b·W) over the kept values that carry the elected sign. aggregate 3: over all that are kept."""
+    control = jit.enter()
+    origin, mass, kept = np.empty(PIECE), np.empty(PIECE), np.empty((len(sources), PIECE))
+    words, drops = np.empty(PIECE + 4, np.uint64), np.empty(PIECE, np.uint32)
+    total, share = np.empty(PIECE), np.empty(PIECE)
+    for start in range(0, n, PIECE):
+        count = min(PIECE, n - start)
+        decode(base, start, count, form, origin)
+        dropped(sources, origin, start, count, form, numerators, table, ranks, keys, first, words, drops, kept, mass)
+        if aggregate == 3:
+            for j in range(count):
+                total[j], share[j] = mass[j], denominator
+        else:
+            for j in range(count):
+                mass[j] = select(mass[j] > 0.0, 1.0, select(mass[j] < 0.0, -1.0, zero_sign))
+            agreeing(kept, mass, numerators, denominator, aggregate, total, share, count)
+        for j in range(count):
+            total[j] = (a * total[j]) / (b * select(share[j] == 0.0, 1.0, share[j]))
+        updated(total, origin, count)
+        encode(total, count, out_form, out, start)
+    jit.leave(control)
