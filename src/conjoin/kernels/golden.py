@@ -18,4 +18,5 @@ GOLDEN: dict[str, str] = {
     "selection.dropped_signs": "f25ae4e2255ade7c58afebf4f5c1c953964f8a2c38f8ab2d63b6a6ec0f85e274",
     "selection.dropped_ties": "752323bd0c30e219ad1a37529e683c67bd157ea292da07ba99d086c05eab6d29",
     "matrix.gemm": "8832d79f6639bb25c4427b3791e38665c1754c5c996c50dc174f8494c7c9e934",
+    "eigen.eigh": "c94bf3c152c183e88ac7e126d03a166c5465391172e351ab5e0a6f36e2d0e66a",
 }

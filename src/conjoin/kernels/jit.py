@@ -43,7 +43,7 @@ def _room_digest() -> str:
     """SHA-256 over every source file that machine code may come from."""
     state = hashlib.sha256()
     room = resources.files("conjoin.kernels")
-    sources = [room / "jit.py", room / "layout.py", *(room / "native").iterdir()]
+    sources = [room / "jit.py", room / "layout.py", room / "spectrum.py", *(room / "native").iterdir()]
     for source in sorted((s for s in sources if s.name.endswith(".py")), key=lambda s: s.name):
         state.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     return state.hexdigest()

@@ -167,6 +167,14 @@ def _gemm(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.gemm(np.zeros((17, 17)), tall.reshape(17, 3), wide.reshape(3, 17), False, True, 0)
 
 
+def _eigh(module: ModuleType, form: str) -> Iterator[Any]:
+    n = 35 if form == "F32" else 7 + FORMATS[form].code
+    below, subnormal = np.tri(n, dtype=np.bool_), patterns("F64", 17, n * n) & np.uint64((1 << 52) - 1)
+    for square in (matrix(form, 16, n, n), subnormal.view(np.float64).reshape(n, n)):
+        for vectors in (True, False):
+            yield from module.eigh(np.where(below, square, square.T), vectors, lambda tasks: [task() for task in tasks])
+
+
 CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "elementwise.linear": _linear,
     "order.high_histograms": _high_histograms,
@@ -185,6 +193,7 @@ CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "selection.dropped_signs": _dropped_signs,
     "selection.dropped_ties": _dropped_ties,
     "matrix.gemm": _gemm,
+    "eigen.eigh": _eigh,
 }
 """Every operation by family and name, with its case, which is given the family's module of a backend.
 
