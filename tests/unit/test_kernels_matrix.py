@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conjoin.errors import BadArrayError, NotPositiveDefiniteError
 from conjoin.kernels import use
 from conjoin.kernels.compiled import matrix as compiled
 from conjoin.kernels.native.matrix import TILES
@@ -42,7 +43,7 @@ sides = st.one_of(st.integers(0, 3), st.integers(0, 40))
 layouts = st.sampled_from(LAYOUTS)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(sides, sides, sides, st.tuples(layouts, layouts, layouts), st.booleans(), st.booleans(), st.integers(-1, 1))
 def test_product_is_the_chain_on_every_tile(m, n, k, kinds, negate, keep, region):
     a, b = numbers(1, m, k, kinds[0]), numbers(2, k, n, kinds[1])
@@ -85,18 +86,18 @@ def test_product_agrees_with_lapack():
 
 def test_what_is_no_matrix_of_float32_numbers_is_refused():
     fine, wide = np.ones((3, 3)), np.full((3, 3), 0.1)
-    with pytest.raises(AssertionError, match="wide"):
+    with pytest.raises(BadArrayError, match="wide"):
         matrix.gemm(fine, wide)
     assert matrix.gemm(fine, wide, wide=True)[0, 0] == 0.1 + 0.1 + 0.1
-    with pytest.raises(AssertionError, match="float32 is not float64"):
+    with pytest.raises(BadArrayError, match="float32 with 2 dimensions"):
         matrix.gemm(fine.astype(np.float32), fine)
-    with pytest.raises(AssertionError, match="dimensions"):
+    with pytest.raises(BadArrayError, match="1 dimensions"):
         matrix.gemm(fine, np.ones(3))
-    with pytest.raises(AssertionError, match="is not"):
+    with pytest.raises(BadArrayError, match="is not"):
         matrix.gemm(fine, np.ones((2, 3)))
     frozen = fine.copy()
     frozen.flags.writeable = False
-    with pytest.raises(AssertionError):
+    with pytest.raises(BadArrayError, match="written"):
         matrix.multiply_into(frozen, fine, fine)
 
 
@@ -104,3 +105,105 @@ def test_nothing_finite_is_asked_of_the_operands():
     a = np.array([[np.inf, 1.0], [np.nan, 0.0]])
     got = matrix.gemm(a, np.ones((2, 1)))
     assert np.isposinf(got[0, 0]) and np.isnan(got[1, 0])
+
+
+def on_threads(tasks):
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda task: task(), reversed(tasks)))
+
+
+def test_gram_is_the_product_and_symmetric():
+    a = numbers(1, 530, 70, "F")
+    got = matrix.gram(a)
+    assert got.tobytes() == matrix.gemm(a, a.T).tobytes() == got.T.copy().tobytes()
+    assert matrix.gram(a, run=on_threads).tobytes() == got.tobytes()
+    assert matrix.gram(np.zeros((0, 5))).shape == (0, 0)
+
+
+def positive(seed, n):
+    """A symmetric matrix with eigenvalues between 1 and about n."""
+    a = numbers(seed, n, n)
+    return matrix.gram(a) / 4 + np.eye(n)
+
+
+def same_factor(n, limits, layout):
+    got, want = positive(5, n), positive(5, n)
+    got = {"C": got, "F": np.asfortranarray(got), "reversed": got[::-1, ::-1].copy()[::-1, ::-1]}[layout]
+    assert compiled.factor(got, limits) == reference.factor(want, limits)
+    assert np.ascontiguousarray(got).tobytes() == want.tobytes()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 120), st.sampled_from(["C", "F", "reversed"]), st.data())
+def test_factor_is_the_chain(n, layout, data):
+    refused = data.draw(st.lists(st.integers(0, n - 1), max_size=3)) if n else []
+    same_factor(n, np.array([1e9 if j in refused else 0.0 for j in range(n)]), layout)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 120), sides, layouts, layouts)
+def test_solve_is_the_chain(n, width, kind, other):
+    lower = numbers(1, n, n, kind)
+    lower[np.arange(n), np.arange(n)] = 8 + np.arange(n)
+    got = compiled.solve_lower(lower, numbers(2, n, width, other))
+    assert got.tobytes() == reference.solve_lower(lower, numbers(2, n, width)).tobytes() or other != "C"
+    assert got.tobytes() == reference.solve_lower(lower, numbers(2, n, width, other)).tobytes()
+
+
+def test_blocks_and_threads_of_a_factor_do_not_show(monkeypatch):
+    a = positive(3, 130)
+    want, solved = matrix.cholesky(a), matrix.solve(a, a[:, :70])
+    for rows, columns in ((17, 40), (64, 64), (129, 1000)):
+        monkeypatch.setattr(matrix, "BAND_ROWS", rows)
+        monkeypatch.setattr(matrix, "BAND_COLUMNS", columns)
+        for run in (matrix.in_turn, on_threads):
+            assert matrix.cholesky(a, run=run).tobytes() == want.tobytes()
+            assert matrix.solve(a, a[:, :70], run=run).tobytes() == solved.tobytes()
+
+
+@pytest.mark.parametrize("n", [1, 2, 47, 500])
+def test_factors_and_solutions_agree_with_lapack(n):
+    a, b = positive(3, n), numbers(4, n, 20)
+    lower = matrix.cholesky(a)
+    assert np.abs(lower - np.linalg.cholesky(a)).max() < 1e-12 * np.abs(lower).max()
+    assert not np.triu(lower, 1).any()
+    assert np.abs(a @ matrix.solve(a, b) - b).max() < 1e-11
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("transposed", [True, False])
+@pytest.mark.parametrize("right", [True, False])
+def test_triangular_systems_of_every_kind(lower, transposed, right):
+    n = 70
+    t = numbers(1, n, n) + np.diag(20.0 + np.arange(n))
+    b = numbers(2, 30, n) if right else numbers(2, n, 30)
+    x = matrix.solve_triangular(t, b, lower=lower, transposed=transposed, right=right)
+    half = np.tril(t) if lower else np.triu(t)
+    half = half.T if transposed else half
+    assert np.abs((x @ half if right else half @ x) - b).max() < 1e-13 * n
+    mirrored = matrix.solve_triangular(t.T.copy(), b.T.copy(), lower=not lower, transposed=transposed, right=not right)
+    assert mirrored.T.copy().tobytes() == x.tobytes()
+
+
+def test_what_is_not_positive_definite_is_refused_with_its_place():
+    a = positive(1, 60)
+    a[50, 50] = -1.0
+    with pytest.raises(NotPositiveDefiniteError, match="leading 51 rows"):
+        matrix.cholesky(a)
+    a[50, 50] = np.nan
+    with pytest.raises(NotPositiveDefiniteError, match="leading 51 rows"):
+        matrix.solve(a, np.ones((60, 1)))
+    with pytest.raises(BadArrayError, match="not square"):
+        matrix.cholesky(a[:5])
+    with pytest.raises(BadArrayError, match="zero on its diagonal"):
+        matrix.solve_triangular(np.zeros((2, 2)), np.ones((2, 1)))
+    with pytest.raises(BadArrayError, match="does not fit"):
+        matrix.solve_triangular(np.eye(2), np.ones((3, 1)))
+
+
+def test_a_graded_matrix_is_factored_accurately():
+    """Cholesky is accurate for every row of a matrix that is only badly scaled."""
+    scale = 10.0 ** -np.arange(0, 30, 2)
+    a = positive(2, 15)
+    graded = matrix.cholesky(a * scale[:, None] * scale)
+    assert np.abs(graded / scale[:, None] - matrix.cholesky(a)).max() < 1e-13

@@ -150,6 +150,14 @@ def _block_l1(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.block_l1(*_inputs(form), form, 0x9999999A, KEYS, 1 << 34)
 
 
+def _eigh(module: ModuleType, form: str) -> Iterator[Any]:
+    n = 35 if form == "F32" else 7 + FORMATS[form].code
+    below, subnormal = np.tri(n, dtype=np.bool_), patterns("F64", 17, n * n) & np.uint64((1 << 52) - 1)
+    for square in (matrix(form, 16, n, n), subnormal.view(np.float64).reshape(n, n)):
+        for vectors in (True, False):
+            yield from module.eigh(np.where(below, square, square.T), vectors, lambda tasks: [task() for task in tasks])
+
+
 def matrix(form: str, salt: int, rows: int, columns: int) -> Float64:
     """Numbers of 24 bits and a few exponents, both signs: (rows, columns) float64."""
     word = patterns("F64", salt + FORMATS[form].code, rows * columns)
@@ -167,12 +175,37 @@ def _gemm(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.gemm(np.zeros((17, 17)), tall.reshape(17, 3), wide.reshape(3, 17), False, True, 0)
 
 
-def _eigh(module: ModuleType, form: str) -> Iterator[Any]:
-    n = 35 if form == "F32" else 7 + FORMATS[form].code
-    below, subnormal = np.tri(n, dtype=np.bool_), patterns("F64", 17, n * n) & np.uint64((1 << 52) - 1)
-    for square in (matrix(form, 16, n, n), subnormal.view(np.float64).reshape(n, n)):
-        for vectors in (True, False):
-            yield from module.eigh(np.where(below, square, square.T), vectors, lambda tasks: [task() for task in tasks])
+def _spd(form: str) -> Float64:
+    """A positive definite matrix: small numbers beside a large diagonal. (101, 101)."""
+    near = matrix(form, 16, 101, 101)
+    return np.where(np.eye(101, dtype=bool), 2.0**8 + near, (near + near.T) * 0.125)
+
+
+def _factor(module: ModuleType, form: str) -> Iterator[Any]:
+    for limit in (0.0, 2.0**8):
+        a = _spd(form)
+        yield module.factor(a, np.full(101, limit))
+        yield a
+
+
+def _solve_lower(module: ModuleType, form: str) -> Iterator[Any]:
+    yield module.solve_lower(_spd(form), matrix(form, 17, 101, 13))
+
+
+def _add_squares(module: ModuleType, form: str) -> Iterator[Any]:
+    yield module.add_squares(matrix(form, 18, 23, 11), matrix(form, 19, 1, 11)[0].copy())
+
+
+def _normalise(module: ModuleType, form: str) -> Iterator[Any]:
+    sizes = np.where(np.arange(11) == 4, 0.0, np.arange(11.0))
+    yield module.normalise(matrix(form, 20, 23, 11), sizes)
+    yield sizes
+
+
+def _jacobi(module: ModuleType, form: str) -> Iterator[Any]:
+    w, v = matrix(form, 21, 6, 35), np.eye(6)
+    yield from module.jacobi(w, v, 2.0**-46, 3)
+    yield from (w, v)
 
 
 CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
@@ -192,8 +225,13 @@ CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "selection.band_sum": _band_sum,
     "selection.dropped_signs": _dropped_signs,
     "selection.dropped_ties": _dropped_ties,
-    "matrix.gemm": _gemm,
     "eigen.eigh": _eigh,
+    "matrix.gemm": _gemm,
+    "matrix.factor": _factor,
+    "matrix.solve_lower": _solve_lower,
+    "matrix.add_squares": _add_squares,
+    "matrix.normalise": _normalise,
+    "matrix.jacobi": _jacobi,
 }
 """Every operation by family and name, with its case, which is given the family's module of a backend.
 

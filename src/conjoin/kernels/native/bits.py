@@ -48,6 +48,16 @@ def select(typingctx: Any, condition: Any, yes: Any, no: Any) -> Any:  # noqa: A
 
 
 @jit.intrinsic
+def square_root(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
+    """The processor's square root; numba's own may call the C library."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [args[0].type]), args)
+
+    return types.float64(types.float64), codegen
+
+
+@jit.intrinsic
 def pointer(typingctx: Any, address: Any, dtype: Any) -> Any:  # noqa: ARG001
     """The address as a typed pointer."""
     target = types.CPointer(dtype.dtype)
