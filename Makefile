@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test test-aarch64 check bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -39,6 +39,9 @@ test: check  ## the whole suite with a coverage report
 	rm -f .coverage .coverage.*
 	CONJOIN_REQUIRE_COMPAT=1 $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term --cov-report=xml --durations=15
 
+test-aarch64: $(VENV)/.test  ## the same bytes on another instruction set, emulated; the machine is kept in .aarch64
+	$(BIN)/python tools/aarch64
+
 bench: $(VENV)/.bench  ## measured, never asserted; --only, --quick and --large with `python -m benchmarks`
 	$(BIN)/python -m benchmarks
 
@@ -46,4 +49,4 @@ docs: $(VENV)/.test  ## regenerate the reference pages
 	$(BIN)/python tools/make_reference.py
 
 clean:
-	rm -rf $(VENV) demo-out .coverage* coverage.xml htmlcov .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .aarch64 demo-out .coverage* coverage.xml htmlcov .pytest_cache .ruff_cache .hypothesis

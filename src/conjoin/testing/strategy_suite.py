@@ -185,6 +185,16 @@ def _squarable(raw: RawArray) -> RawArray:
     return np.where(exponent == 0, raw, moved)
 
 
+def choices_of(strategy: Strategy) -> list[dict[str, str]]:
+    """Settings of the parameters: the default, and every choice and flag by itself."""
+    single = [
+        {p.name: value}
+        for p in strategy.parameters
+        for value in (p.choices if p.kind == "choice" else ("true", "false") if p.kind == "flag" else ())
+    ]
+    return [{}, *single]
+
+
 def assert_same(left: Mapping[str, RawArray], right: Mapping[str, RawArray]) -> None:
     """Both hold the same tensors, byte for byte."""
     assert sorted(left) == sorted(right)
@@ -212,12 +222,7 @@ class StrategySuite:
 
     def choices(self) -> list[dict[str, str]]:
         """The default, and every choice and flag by itself."""
-        single = [
-            {p.name: value}
-            for p in self.subject.parameters
-            for value in (p.choices if p.kind == "choice" else ("true", "false") if p.kind == "flag" else ())
-        ]
-        return [{}, *single]
+        return choices_of(self.subject)
 
     def test_traits_are_complete(self) -> None:
         """It names its source, documents every parameter, and its defaults are within their domains."""
