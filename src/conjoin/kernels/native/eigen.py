@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 
 from conjoin.kernels import jit, spectrum
-from conjoin.kernels.native.bits import U64, select
+from conjoin.kernels.native.bits import U64, select, square_root
 from conjoin.kernels.native.matrix import TILE, place
 from conjoin.kernels.spectrum import LANES, REFLECTED_MIN, SECULAR_LIMIT
 
@@ -189,7 +189,7 @@ def reflect_row(row, r, v):
     pivot, weight = row[r - 1], inner(row, row, r - 1)
     if weight <= REFLECTED_MIN:
         return pivot, 0.0
-    norm = np.sqrt(pivot * pivot + weight)
+    norm = square_root(pivot * pivot + weight)
     kept = -norm if pivot > 0.0 else norm
     scale = pivot - kept
     for j in range(r - 1):
@@ -365,7 +365,7 @@ def recomputed_weights(d, z, origins, offsets, out):
             for i in range(j + 1, k):
                 out[i] *= ((shift - d[i]) + at) / (pole - d[i])
     for i in range(k):
-        root = np.sqrt(out[i])
+        root = square_root(out[i])
         out[i] = select(z[i] < 0.0, -root, root)
     jit.leave(control)
 
@@ -378,7 +378,7 @@ def secular_vectors(d, z, origins, offsets, start, out):
         shift, at, row = d[origins[start + r]], offsets[start + r], out[r]
         for i in range(len(d)):
             row[i] = z[i] / ((d[i] - shift) - at)
-        norm = np.sqrt(inner(row, row, len(d)))
+        norm = square_root(inner(row, row, len(d)))
         for i in range(len(d)):
             row[i] /= norm
     jit.leave(control)

@@ -36,4 +36,5 @@ def draws(key, first, count, out):
     for start in range(0, count, PIECE):
         part = min(PIECE, count - start)
         draw_piece(key, first - skip + start, part + skip, words)
-        out[start : start + part] = words[skip : skip + part]
+        for j in range(part):  # assigning a slice would compile a message about shapes, with a logarithm in it
+            out[start + j] = words[skip + j]
