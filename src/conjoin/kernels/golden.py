@@ -11,6 +11,8 @@ GOLDEN: dict[str, str] = {
     "streams.draws": "3fa1629424e97e42591f871a831da5c2ba71a394cb4eae4ebdee57b134951f71",
     "reductions.block_gram": "a7eca7e8897b979501745da8d7c770420487ab647de1ed8e28786dbc9fe3b0e9",
     "reductions.block_l1": "0f506dd53249f9cc81f2cdcc5ddb6a7050051e13bb745f196083c7e932090b9b",
+    "running.advance": "dca5cae5a474b303ed550f9a69aab68db035d3cabdac9fbd4c72abb66a0bef76",
+    "running.result": "ad0849df4d6ac63f366d7a71b663863b9b91e31643be6f587b4646f77c752b27",
     "reductions.block_moments": "79180b7b4fc40acc581cc6b1f98555f99939aad85974eca53880ab488501f4a4",
     "selection.row_ranks": "d015422184b49746a2808687c078546165c79885597f3b6506876ca448d60d4f",
     "selection.row_bounds": "56d2cfc6502a7aec26b4da93841610a86bb8a782ba27502cdf7e3b6507010483",

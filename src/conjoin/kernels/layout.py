@@ -1,7 +1,10 @@
 """Sizes and small values that the reference and the compiled kernels share; part of the determinism contract."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 BLOCK_ELEMENTS = 65_536
 """Elements of a canonical block: what one row of a reduction covers."""
@@ -36,3 +39,32 @@ class Trim:
     def nothing(cls, count: int) -> "Trim":
         """Keep every element of `count` contributions."""
         return cls((0,) * count, (NO_CUTOFF,) * count)
+
+
+SUM_PIECE = 1024
+"""Elements of a running sum that share their bounds."""
+UNBOUNDED = 20_000
+"""Beyond every exponent of a float64: the bounds of a piece of zeros, and the other way round of one without bounds."""
+EXPONENT_MIN, EXPONENT_MAX = -1074, 900
+"""Exponents between which a sum of float64 numbers is looked at."""
+
+
+class Span(NamedTuple):
+    """What is known of a sum's factors: each is a multiple of 2^low, and their magnitudes add up to 2^top at most."""
+
+    low: int
+    top: int
+
+
+class Packed(NamedTuple):
+    """The sums of a running sum as they are kept.
+
+    Attributes:
+        bounds: (pieces, 3) int16, per piece: every value that was ever in is a multiple of 2^low, smaller than 2^top;
+            and whether one was −0 (of contributions; not kept of task vectors).
+        words: (words,) uint64, the pieces one after the other, each from a whole word on. Per element nothing, 2 or 4
+            bytes (whole multiples of 2^(low + the span's low)) or 8 (float64), the least that the bounds allow.
+    """
+
+    bounds: npt.NDArray[np.int16]
+    words: npt.NDArray[np.uint64]
