@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.kernel_worlds import FORMS, KEYS, both, matrices
 
 from conjoin import kernels
+from conjoin.errors import BadArrayError
 from conjoin.kernels import Coefficients, Trim, bounds_of, decode, drop_table, drop_threshold, encode
 from conjoin.kernels.reference.order import magnitude_keys, task_vector
 
@@ -200,9 +201,9 @@ def test_the_dropped_sum_has_the_right_mean():
 def test_bad_rows_are_refused():
     raw = np.zeros(6, np.uint16)
     for columns in (0, 4):
-        with pytest.raises(AssertionError):
+        with pytest.raises(BadArrayError):
             kernels.row_ranks([raw], None, "BF16", columns)
-    with pytest.raises(AssertionError):
+    with pytest.raises(BadArrayError):
         kernels.row_bounds([raw], None, "BF16", 3, [4])
-    with pytest.raises(AssertionError):
+    with pytest.raises(BadArrayError):
         drop_table(Fraction(1, 10), Fraction(1, 5), 4)

@@ -7,6 +7,7 @@ from conjoin.kernels.formats import FORMATS, Format, decode, encode
 from conjoin.kernels.layout import BLOCK_ELEMENTS, Aggregate, Trim
 from conjoin.kernels.ops.checks import count_nonfinite
 from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ties
+from conjoin.kernels.ops.masks import Masks, masked, masked_sum, pack, surviving, unanimous, unified, unpack
 from conjoin.kernels.ops.order import high_histograms, low_histograms, tie_histograms
 from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, block_moments, fold_blocks
 from conjoin.kernels.ops.running import RunningSum, running_delta_sum, running_linear, running_sum
@@ -32,6 +33,7 @@ __all__ = [
     "DrawKey",
     "Format",
     "Found",
+    "Masks",
     "RunningSum",
     "Trim",
     "backend_note",
@@ -60,7 +62,10 @@ __all__ = [
     "high_histograms",
     "linear",
     "low_histograms",
+    "masked",
+    "masked_sum",
     "nearest_f32",
+    "pack",
     "row_bounds",
     "row_ranks",
     "running_delta_sum",
@@ -68,8 +73,12 @@ __all__ = [
     "running_sum",
     "select_from_bottom",
     "select_from_top",
+    "surviving",
     "tie_histograms",
     "ties",
+    "unanimous",
+    "unified",
+    "unpack",
     "use",
     "use_device",
 ]

@@ -140,6 +140,33 @@ def _dropped_ties(module: ModuleType, form: str) -> Iterator[Any]:
             yield module.dropped_ties(tensors, base, form, form, NUMERATORS, 1.0, *chances, *ending)
 
 
+def _unified(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    for by_sum, zero_sign in ((True, -1), (True, 1), (False, 0)):
+        yield from module.unified(tensors, base, form, form, by_sum, zero_sign, None, True)
+        yield from module.unified([base, *tensors], base, form, "BF16", by_sum, zero_sign, (3.0, 10.0), False)
+
+
+def _surviving(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    for trim in _trims():
+        yield module.surviving(tensors, base, form, trim, 1000)
+        yield module.surviving(tensors, None, form, trim, 1000)
+
+
+def _unanimous(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    yield module.unanimous(tensors, base, form)
+    yield module.unanimous([base, *tensors], base, form)
+
+
+def _masked_sum(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    masks = patterns("F64", 5, 3 * 42).astype(np.uint8).reshape(3, 42)
+    yield module.masked_sum(tensors, base, form, form, NUMERATORS, 3.0, masks)
+    yield module.masked_sum(tensors, base, form, form, NUMERATORS, 1.0, ~masks)
+
+
 def _block_moments(module: ModuleType, form: str) -> Iterator[Any]:
     tensors, base = _inputs(form)
     yield module.block_moments(tensors, None, form, [0.0, 0.0, 0.0])
@@ -267,6 +294,10 @@ CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "running.advance": _advance,
     "running.result": _result,
     "reductions.block_moments": _block_moments,
+    "masks.unified": _unified,
+    "masks.surviving": _surviving,
+    "masks.unanimous": _unanimous,
+    "masks.masked_sum": _masked_sum,
     "selection.row_ranks": _row_ranks,
     "selection.row_bounds": _row_bounds,
     "selection.band_sum": _band_sum,

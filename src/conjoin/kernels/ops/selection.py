@@ -6,11 +6,12 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from conjoin.errors import BadArrayError
 from conjoin.kernels.backend import operation
 from conjoin.kernels.draws import DrawKey, drop_threshold
 from conjoin.kernels.formats import Raw
 from conjoin.kernels.layout import DropAggregate, Trim
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain
+from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require
 from conjoin.kernels.scalars import Coefficients
 
 Int64 = npt.NDArray[np.int64]
@@ -62,7 +63,7 @@ def row_bounds(
     Returns:
         (k, rows, len(tops), 2) int64: bounds[:, :, t] are the Bounds of the tops[t] largest.
     """
-    assert all(0 <= top <= columns for top in tops), f"{list(tops)} largest of rows of {columns}"
+    require(all(0 <= top <= columns for top in tops), f"{list(tops)} largest of rows of {columns}")
     arrays = _rows(tensors, form, columns)
     run = operation("selection.row_bounds", element_count(tensors))
     return run(arrays, None if base is None else plain(base, form), form, columns, list(tops), start)
@@ -104,7 +105,7 @@ def band_sum(
     touched = (start + len(base) - 1) // columns - start // columns + 1 if len(base) else 0
     bounds = [np.ascontiguousarray(b, np.int64) for b in (top, kept)]
     for b in bounds:
-        assert b.shape[0] == len(tensors) and b.shape[1] >= touched and b.shape[2:] == (2,), f"bounds are {b.shape}"
+        require(b.shape[0] == len(tensors) and b.shape[1] >= touched and b.shape[2:] == (2,), f"bounds are {b.shape}")
     run, arrays = operation("selection.band_sum", element_count(tensors)), all_plain(tensors, form)
     numerators = list(terms.numerators)
     return run(arrays, plain(base, form), form, out_form, numerators, terms.denominator, *bounds, columns, start)
@@ -125,9 +126,9 @@ def drop_table(density: Fraction, window: Fraction, columns: int) -> Word32:
     Returns:
         (columns,) uint32, or (1,) where `window` is 0.
     """
-    assert 0 < columns <= COLUMNS_MAX, f"rows of {columns} elements"
+    require(0 < columns <= COLUMNS_MAX, f"rows of {columns} elements")
     least, most = density - window / 2, density + window / 2
-    assert 0 < least <= most <= 1, f"probabilities from {float(least):.3g} to {float(most):.3g}"
+    require(0 < least <= most <= 1, f"probabilities from {float(least):.3g} to {float(most):.3g}")
     if not window or columns == 1:
         return np.array([drop_threshold(density)], np.uint32)
     first, last = drop_threshold(least), drop_threshold(most)
@@ -205,8 +206,8 @@ def dropped_ties(
 def _rows(tensors: Sequence[Raw], form: str, columns: int) -> list[Raw]:
     """The tensors, if they are whole rows."""
     arrays = all_plain(tensors, form)
-    assert 0 < columns <= COLUMNS_MAX, f"rows of {columns} elements"
-    assert len(arrays[0]) % columns == 0, f"{len(arrays[0])} elements are not whole rows of {columns}"
+    require(0 < columns <= COLUMNS_MAX, f"rows of {columns} elements")
+    require(len(arrays[0]) % columns == 0, f"{len(arrays[0])} elements are not whole rows of {columns}")
     return arrays
 
 
@@ -214,11 +215,13 @@ def _chances(
     tensors: Sequence[Raw], table: Word32, ranks: Word32 | None, keys: Sequence[DrawKey], start: int
 ) -> tuple[Word32, Word32 | None, list[DrawKey]]:
     """Table, ranks and keys as the backends need them."""
-    assert start % 4 == 0, f"a slice starts at {start}, inside a draw of four"
-    assert len(keys) == len(tensors), f"{len(keys)} names of draws for {len(tensors)} tensors"
-    assert table.dtype == np.uint32 and table.ndim == 1 and len(table), "no table of thresholds"
+    require(start % 4 == 0, f"a slice starts at {start}, inside a draw of four")
+    require(len(keys) == len(tensors), f"{len(keys)} names of draws for {len(tensors)} tensors")
+    require(table.dtype == np.uint32 and table.ndim == 1 and len(table) > 0, "no table of thresholds")
     if len(table) == 1:
         return table, None, list(keys)
-    assert ranks is not None and ranks.dtype == np.uint32 and ranks.shape == (len(tensors), len(tensors[0])), "no ranks"
-    assert not ranks.size or int(ranks.max()) < len(table), "a rank beyond the table"
+    shape = (len(tensors), len(tensors[0]))
+    if ranks is None or ranks.dtype != np.uint32 or ranks.shape != shape:
+        raise BadArrayError(f"ranks are not {shape} of uint32", hint="they come from `row_ranks`")
+    require(not ranks.size or int(ranks.max()) < len(table), "a rank beyond the table")
     return np.ascontiguousarray(table), np.ascontiguousarray(ranks), list(keys)
