@@ -136,6 +136,29 @@ class Extent:
     warn: Callable[[str], None] = lambda _: None
 
 
+@dataclass(frozen=True, slots=True)
+class WeightedSum:
+    """The one sum that a strategy's result follows from, so that contributions can be added to it and taken out of it.
+
+    The result is (n₀ θ₀ + Σ nᵢ θᵢ) / D by `kernels.linear`; of deltas, θ₀ + (Σ nᵢ mᵢ ⊙ τᵢ) / D by `kernels.delta_sum`.
+
+    Attributes:
+        numerators: nᵢ, one per contribution.
+        denominator: D.
+        base_numerator: n₀; 0 where the base has no term of its own.
+        of_deltas: whether task vectors are summed.
+        drop_below: an element of a task vector is dropped where its draw is below; 0 draws nothing.
+        keys: the names of the draws, one per contribution, where anything is drawn.
+    """
+
+    numerators: tuple[float, ...]
+    denominator: float
+    base_numerator: float = 0.0
+    of_deltas: bool = False
+    drop_below: int = 0
+    keys: tuple[tuple[int, int, int, int], ...] = ()
+
+
 Combine = Literal["sum", "tree"]
 
 
@@ -256,6 +279,7 @@ class Strategy:
     version: int
     parameters: tuple[Parameter, ...]
     uses_base: Callable[[Params], bool] = lambda _: False
+    running: Callable[[Block, Params], WeightedSum | None] | None = None
 
     def reads_base(self, params: Params) -> bool:
         """Whether blocks hold the base with these parameters; where they do not, it is not read at all."""
@@ -319,6 +343,7 @@ def strategy(
     stochastic: bool = False,
     normalises: bool = False,
     uses_base: Callable[[Params], bool] = lambda _: False,
+    running: Callable[[Block, Params], WeightedSum | None] | None = None,
     version: int = 1,
 ) -> Callable[[StrategyFunction], StrategyFunction]:
     """Declare a strategy. Its keyword parameters, their annotations and defaults become its declared parameters.
@@ -332,6 +357,8 @@ def strategy(
         normalises: whether it divides by the sum of weights, so that they may not add up to zero.
         uses_base: params → whether it works on task vectors with these parameters only; where neither this nor
             `needs_base` says so, `Block.base` is None.
+        running: (block without tensors and base, params) → the sum that the result follows from, None where with these
+            parameters there is none. It promises that the function gives just what the sum's formula gives.
         version: goes up whenever the output bytes change.
     """
 
@@ -350,6 +377,7 @@ def strategy(
             version,
             tuple(_parameter(p) for p in list(inspect.signature(function).parameters.values())[1:]),
             uses_base,
+            running,
         )
         return function
 

@@ -8,7 +8,18 @@ import numpy.typing as npt
 
 from conjoin import kernels
 from conjoin.errors import BadParameterError
-from conjoin.strategies.base import Block, Extent, Number, Params, Pass, RawArray, Scope, Unit, strategy
+from conjoin.strategies.base import (
+    Block,
+    Extent,
+    Number,
+    Params,
+    Pass,
+    RawArray,
+    Scope,
+    Unit,
+    WeightedSum,
+    strategy,
+)
 
 
 def _keys(x: Block, mask_scope: str) -> list[kernels.DrawKey]:
@@ -40,10 +51,27 @@ def _finish_l1(total: npt.NDArray[Any], params: Params, extent: Extent) -> tuple
     return tuple(Fraction(float(whole)) / Fraction(float(kept)) if kept else Fraction(0) for whole, kept in total)
 
 
+def _terms(x: Block, density: Fraction, scale: Fraction, rescale: str) -> kernels.Coefficients:
+    keep = kernels.effective_keep(_drop_below(density))
+    factors = [1 / keep] * len(x.weights) if rescale == "inverse_prob" else x.measured["l1"]
+    return kernels.coefficients([scale * w * factor for w, factor in zip(x.weights, factors, strict=True)])
+
+
+def _sum(x: Block, params: Params) -> WeightedSum | None:
+    """None where the masks change with the visible set; L1 norms would take a reading of everything."""
+    threshold, scope = _drop_below(params["density"]), params["mask_scope"]
+    if params["rescale"] == "l1" or (threshold and scope == "root"):
+        return None
+    terms = _terms(x, params["density"], params["scale"], params["rescale"])
+    keys = tuple(_keys(x, scope)) if threshold else ()
+    return WeightedSum(terms.numerators, terms.denominator, of_deltas=True, drop_below=threshold, keys=keys)
+
+
 @strategy(
     scope=Scope.ELEMENTWISE,
     needs_base=True,
     stochastic=True,
+    running=_sum,
     passes=(Pass("l1", _measure_l1, _finish_l1, combine="tree", needed=lambda p: p["rescale"] == "l1"),),
     source="Yu et al., ICML 2024, arXiv:2311.03099; authors' code yule-BUAA/MergeLM",
 )
@@ -68,13 +96,12 @@ def dare(
     Differs: q is the probability the draw really has, at most 2⁻³³ from the density; mergekit's `rescale` is `l1`.
     """
     threshold = _drop_below(density)
-    factors = (1 / kernels.effective_keep(threshold),) * x.count if rescale == "inverse_prob" else x.measured["l1"]
     return kernels.delta_sum(
         x.tensors,
         x.origin,
         x.format,
         x.out_format,
-        terms=kernels.coefficients([scale * w * factor for w, factor in zip(x.weights, factors, strict=True)]),
+        terms=_terms(x, density, scale, rescale),
         drop_below=threshold,
         keys=_keys(x, mask_scope) if threshold else [],
         start=x.offset,
