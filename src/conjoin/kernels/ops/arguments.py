@@ -1,6 +1,7 @@
 """What is checked of raw arrays before a backend sees them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,3 +45,8 @@ def all_plain(tensors: Sequence[Raw], form: str) -> list[Raw]:
     lengths = {len(tensor) for tensor in arrays}
     require(len(lengths) == 1, f"tensors of different lengths ({sorted(lengths)}), or none")
     return arrays
+
+
+def writable(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array contiguous, aligned and not read-only, for kernels are compiled anew for every kind of array."""
+    return np.require(array, requirements=["C", "A", "W"])

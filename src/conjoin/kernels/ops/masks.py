@@ -13,7 +13,7 @@ import numpy.typing as npt
 from conjoin.kernels.backend import operation
 from conjoin.kernels.formats import FORMATS, Raw
 from conjoin.kernels.layout import Trim
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require
+from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require, writable
 from conjoin.kernels.scalars import Coefficients
 
 Masks = npt.NDArray[np.uint8]
@@ -85,7 +85,7 @@ def masked_sum(
     """
     shape = (len(tensors), (len(base) + 7) // 8)
     require(masks.dtype == np.uint8 and masks.shape in (shape, shape[1:]), f"masks are {masks.shape}, not {shape}")
-    rows = np.ascontiguousarray(np.broadcast_to(masks, shape))
+    rows = writable(masks if masks.ndim == len(shape) else np.tile(masks, (len(tensors), 1)))
     run, arrays = operation("masks.masked_sum", element_count(tensors)), all_plain(tensors, form)
     return run(arrays, plain(base, form), form, out_form, list(terms.numerators), terms.denominator, rows)
 

@@ -11,7 +11,7 @@ from conjoin.kernels.backend import operation
 from conjoin.kernels.draws import DrawKey, drop_threshold
 from conjoin.kernels.formats import Raw
 from conjoin.kernels.layout import DropAggregate, Trim
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require
+from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require, writable
 from conjoin.kernels.scalars import Coefficients
 
 Int64 = npt.NDArray[np.int64]
@@ -103,7 +103,7 @@ def band_sum(
         (n,) patterns of `out_form`; θ₀ itself, sign of zero included, where the sum is 0.
     """
     touched = (start + len(base) - 1) // columns - start // columns + 1 if len(base) else 0
-    bounds = [np.ascontiguousarray(b, np.int64) for b in (top, kept)]
+    bounds = [writable(b.astype(np.int64, copy=False)) for b in (top, kept)]
     for b in bounds:
         require(b.shape[0] == len(tensors) and b.shape[1] >= touched and b.shape[2:] == (2,), f"bounds are {b.shape}")
     run, arrays = operation("selection.band_sum", element_count(tensors)), all_plain(tensors, form)
@@ -219,9 +219,9 @@ def _chances(
     require(len(keys) == len(tensors), f"{len(keys)} names of draws for {len(tensors)} tensors")
     require(table.dtype == np.uint32 and table.ndim == 1 and len(table) > 0, "no table of thresholds")
     if len(table) == 1:
-        return table, None, list(keys)
+        return writable(table), None, list(keys)
     shape = (len(tensors), len(tensors[0]))
     if ranks is None or ranks.dtype != np.uint32 or ranks.shape != shape:
         raise BadArrayError(f"ranks are not {shape} of uint32", hint="they come from `row_ranks`")
     require(not ranks.size or int(ranks.max()) < len(table), "a rank beyond the table")
-    return np.ascontiguousarray(table), np.ascontiguousarray(ranks), list(keys)
+    return writable(table), writable(ranks), list(keys)
