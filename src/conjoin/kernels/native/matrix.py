@@ -239,6 +239,7 @@ def gemm(m, n, k, a, a_row, a_column, b, b_row, b_column, c, c_row, c_column, si
                     for_left, for_right, for_edge, rows, columns, steps,
                     corner, c_row, c_column, kept, i0 - j0, region, tile,
                 )  # fmt: skip
+    left[0] = right[0] = edge[0] = 0.0  # numba frees an array after its last use, and an address is none
     jit.leave(control)
 
 
