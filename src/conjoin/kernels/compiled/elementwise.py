@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from conjoin.kernels.compiled.handover import Int64, address, addresses, code, empty, floats, ints, words
+from conjoin.kernels.compiled.handover import Int64, code, empty, floats, in_vectors, ints, words
 from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import Raw
 from conjoin.kernels.layout import Aggregate, Trim
@@ -15,11 +15,9 @@ AGGREGATES: dict[Aggregate, int] = {"mean": 0, "sum": 1, "max": 2}
 
 def linear(sources: Sequence[Raw], numerators: Sequence[float], denominator: float, form: str, out_form: str) -> Raw:
     """See `reference.elementwise.linear`."""
-    n = len(sources[0])
-    out = empty(n, out_form)
-    native.linear(
-        addresses(sources), floats(numerators), float(denominator), n, code(form), code(out_form), address(out)
-    )
+    out = empty(len(sources[0]), out_form)
+    for _, n, inputs, output in in_vectors(sources, out):
+        native.linear(inputs, floats(numerators), float(denominator), n, code(form), code(out_form), output)
     return out
 
 
@@ -28,18 +26,18 @@ def elected_signs(
 ) -> Int64:
     """See `reference.elementwise.elected_signs`."""
     counts = np.zeros(2, np.int64)
-    thresholds, cutoffs = ints(trim.thresholds), ints(trim.cutoffs)
-    native.elected_signs(
-        addresses(tensors),
-        address(base),
-        len(base),
-        code(form),
-        floats(numerators),
-        thresholds,
-        cutoffs,
-        start,
-        counts,
-    )
+    for at, n, inputs, _ in in_vectors([base, *tensors]):
+        native.elected_signs(
+            inputs[1:],
+            inputs[0],
+            n,
+            code(form),
+            floats(numerators),
+            ints(trim.thresholds),
+            ints(trim.cutoffs),
+            start + at,
+            counts,
+        )
     return counts
 
 
@@ -58,23 +56,24 @@ def ties(
 ) -> Raw:
     """See `reference.elementwise.ties`."""
     out = empty(len(base), out_form)
-    native.ties(
-        addresses(tensors),
-        address(base),
-        len(base),
-        code(form),
-        code(out_form),
-        floats(numerators),
-        float(denominator),
-        ints(trim.thresholds),
-        ints(trim.cutoffs),
-        start,
-        AGGREGATES[aggregate],
-        float(zero_sign),
-        float(scale[0]),
-        float(scale[1]),
-        address(out),
-    )
+    for at, n, inputs, output in in_vectors([base, *tensors], out):
+        native.ties(
+            inputs[1:],
+            inputs[0],
+            n,
+            code(form),
+            code(out_form),
+            floats(numerators),
+            float(denominator),
+            ints(trim.thresholds),
+            ints(trim.cutoffs),
+            start + at,
+            AGGREGATES[aggregate],
+            float(zero_sign),
+            float(scale[0]),
+            float(scale[1]),
+            output,
+        )
     return out
 
 
@@ -91,17 +90,18 @@ def delta_sum(
 ) -> Raw:
     """See `reference.elementwise.delta_sum`."""
     out = empty(len(base), out_form)
-    native.delta_sum(
-        addresses(tensors),
-        address(base),
-        len(base),
-        code(form),
-        code(out_form),
-        floats(numerators),
-        float(denominator),
-        np.uint64(drop_below),
-        words(keys),
-        start,
-        address(out),
-    )
+    for at, n, inputs, output in in_vectors([base, *tensors], out):
+        native.delta_sum(
+            inputs[1:],
+            inputs[0],
+            n,
+            code(form),
+            code(out_form),
+            floats(numerators),
+            float(denominator),
+            np.uint64(drop_below),
+            words(keys),
+            start + at,
+            output,
+        )
     return out

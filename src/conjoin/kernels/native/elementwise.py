@@ -1,94 +1,132 @@
-"""Kernels that make a merged element from the elements at its place."""
+"""Kernels that make a merged element from the elements at its place; each holds a vector from load to store.
+
+Elements come in whole vectors: n is a multiple of WIDTH.
+"""
 # ruff: noqa: ANN001, ANN201
 # pyright: reportMissingParameterType=false
 
 import numpy as np
+from numba import types
 
 from conjoin.kernels import jit
-from conjoin.kernels.native.bits import (
-    MAGNITUDE,
-    PIECE,
-    U64,
-    accumulate,
-    bits_of,
-    decode,
-    deltas,
-    encode,
-    select,
-    updated,
-)
+from conjoin.kernels.native.conversion import MAGNITUDE, divided, inverse_of, load, store
 from conjoin.kernels.native.order import least_with
-from conjoin.kernels.native.streams import draw_piece
+from conjoin.kernels.native.streams import DRAWN, draw_masks, dropped, round_keys
+from conjoin.kernels.native.vectors import VECTOR, WIDTH, Lanes, every, hold, numbered, recall, step
+
+
+@step(VECTOR, VECTOR, VECTOR)
+def updated(origin: Lanes, update: Lanes) -> Lanes:
+    """θ₀ + update; θ₀ itself, sign of zero included, where the update is zero."""
+    return update.equals(0.0).choose(origin, origin + update)
+
+
+@step(VECTOR, VECTOR, types.uint64, types.uint64, types.int64)
+def trimmed(delta: Lanes, before: Lanes, after: Lanes, edge: Lanes) -> Lanes:
+    """τ̂: zero where the bits of |τ| are below a limit, which is another one from lane `edge` on."""
+    builder, bits = delta.builder, delta.bits()
+    limit = bits.like(edge.signed(">", 0).choose(before, after))
+    start = builder.block
+    with builder.if_then((edge - 1 < WIDTH - 1).value, likely=False):
+        mixed = (numbered(WIDTH, bits) < edge).choose(bits.splat(before), after).value
+        inside = builder.block
+    phi = builder.phi(limit.type)
+    phi.add_incoming(limit, start)
+    phi.add_incoming(mixed, inside)
+    return ((bits & MAGNITUDE) >= Lanes(builder, phi)).choose(delta, 0.0)
+
+
+@step(types.int64, VECTOR)
+def positives(mass: Lanes) -> Lanes:
+    """In how many lanes the mass is positive."""
+    return (mass > 0.0).count()
+
+
+@step(types.int64, VECTOR)
+def negatives(mass: Lanes) -> Lanes:
+    """In how many lanes the mass is negative."""
+    return (mass < 0.0).count()
+
+
+@step(VECTOR, VECTOR, types.float64)
+def elected(mass: Lanes, zero_sign: Lanes) -> Lanes:
+    """+1, −1, or the sign for zero mass."""
+    return (mass > 0.0).choose(mass.splat(1.0), (mass < 0.0).choose(mass.splat(-1.0), zero_sign))
+
+
+@step(VECTOR, VECTOR, VECTOR, VECTOR)
+def agreeing(value: Lanes, kept: Lanes, sign: Lanes) -> Lanes:
+    """The value where τ̂ has the elected sign, else 0."""
+    return (kept * sign > 0.0).choose(value, 0.0)
+
+
+@step(VECTOR, VECTOR, VECTOR, VECTOR, VECTOR)
+def largest(total: Lanes, product: Lanes, kept: Lanes, sign: Lanes) -> Lanes:
+    """The product where τ̂ has the elected sign and it is larger than the total, else the total."""
+    return ((kept * sign > 0.0) & (product * sign > total * sign)).choose(product, total)
+
+
+@step(VECTOR, VECTOR, VECTOR, types.float64, types.float64)
+def scaled(total: Lanes, share: Lanes, a: Lanes, b: Lanes) -> Lanes:
+    """(a·S) / (b·W), with 1 for W where it is 0."""
+    return total * a / (share.equals(0.0).choose(share.splat(1.0), share) * b)
 
 
 @jit.kernel
 def linear(sources, numerators, denominator, n, form, out_form, out):
     """(Σ nᵢ xᵢ) / D, from the first product on."""
     control = jit.enter()
-    total, values = np.empty(PIECE), np.empty(PIECE)
-    for start in range(0, n, PIECE):
-        count = min(PIECE, n - start)
-        for i in range(len(sources)):
-            numerator = numerators[i]
-            if i == 0:
-                decode(sources[i], start, count, form, total)
-                for j in range(count):
-                    total[j] *= numerator
-            else:
-                accumulate(sources[i], numerator, start, count, form, values, total)
-        if denominator != 1.0:
-            for j in range(count):
-                total[j] /= denominator
-        encode(total, count, out_form, out, start)
+    inverse = inverse_of(denominator)
+    for at in range(0, n, WIDTH):
+        total = numerators[0] * load(sources[0], at, form)
+        for i in range(1, len(sources)):
+            total = total + numerators[i] * load(sources[i], at, form)
+        store(out, at, out_form, divided(total, denominator, inverse))
     jit.leave(control)
 
 
 @jit.kernel
-def trim(values, begin, end, key):
-    """Zero what has a lesser key, from `begin` to before `end`."""
-    least, part = least_with(key), values[begin:end]
-    for j in range(len(part)):
-        part[j] = select((bits_of(part[j]) & MAGNITUDE) >= least, part[j], 0.0)
+def delta_sum(sources, base, n, form, out_form, numerators, denominator, drop_below, keys, first, out):
+    """θ₀ + (Σ nᵢ τᵢ)/D over the elements whose draw is not below `drop_below`; `first` is a multiple of 4."""
+    control = jit.enter()
+    inverse, rounds = inverse_of(denominator), round_keys(keys)
+    masks = np.empty(len(sources) * (DRAWN // WIDTH), np.uint32)
+    for begin in range(0, n, DRAWN):
+        for i in range(len(keys)):
+            draw_masks(masks, i, rounds[i], first + begin, drop_below)
+        for at in range(begin, min(begin + DRAWN, n), WIDTH):
+            origin, total = load(base, at, form), every(0.0)
+            for i in range(len(sources)):
+                product = numerators[i] * (load(sources[i], at, form) - origin)
+                if drop_below != 0:
+                    product = dropped(product, masks, i * (DRAWN // WIDTH) + (at - begin) // WIDTH)
+                total = total + product
+            store(out, at, out_form, updated(origin, divided(total, denominator, inverse)))
+    jit.leave(control)
 
 
 @jit.kernel
-def trimmed(sources, origin, start, count, form, numerators, thresholds, cutoffs, first, kept, mass):
-    """kept[i] = τ̂ᵢ of one piece and mass = Σ nᵢ τ̂ᵢ."""
-    for j in range(count):
-        mass[j] = 0.0
-    for i in range(len(sources)):
-        row, numerator = kept[i], numerators[i]
-        deltas(sources[i], origin, start, count, form, row)
-        edge = min(max(cutoffs[i] - first - start, 0), count)
-        trim(row, 0, edge, thresholds[i])
-        trim(row, edge, count, thresholds[i] + 1)
-        for j in range(count):
-            mass[j] += numerator * row[j]
+def limits(thresholds):
+    """(k, 2): bits of the least magnitudes that survive before the cut-off, and from it on."""
+    least = np.empty((len(thresholds), 2), np.uint64)
+    for i in range(len(thresholds)):
+        least[i, 0], least[i, 1] = least_with(thresholds[i]), least_with(thresholds[i] + 1)
+    return least
 
 
 @jit.kernel
 def elected_signs(sources, base, n, form, numerators, thresholds, cutoffs, first, counts):
-    """Counts = elements won by the positive and by the negative mass."""
+    """Add to counts the elements won by the positive and by the negative mass."""
     control = jit.enter()
-    origin, mass, kept = np.empty(PIECE), np.empty(PIECE), np.empty((len(sources), PIECE))
-    for start in range(0, n, PIECE):
-        count = min(PIECE, n - start)
-        decode(base, start, count, form, origin)
-        trimmed(sources, origin, start, count, form, numerators, thresholds, cutoffs, first, kept, mass)
-        positive, negative = 0, 0
-        for j in range(count):
-            positive += mass[j] > 0.0
-            negative += mass[j] < 0.0
-        counts[0] += positive
-        counts[1] += negative
+    least = limits(thresholds)
+    for at in range(0, n, WIDTH):
+        origin, mass = load(base, at, form), every(0.0)
+        for i in range(len(sources)):
+            delta = load(sources[i], at, form) - origin
+            mass = mass + numerators[i] * trimmed(delta, least[i, 0], least[i, 1], cutoffs[i] - first - at)
+        counts[0] += positives(mass)
+        counts[1] += negatives(mass)
     jit.leave(control)
-
-
-@jit.kernel
-def elect(mass, zero_sign, count):
-    """Mass = +1, −1, or the sign for zero mass."""
-    for j in range(count):
-        mass[j] = select(mass[j] > 0.0, 1.0, select(mass[j] < 0.0, -1.0, zero_sign))
 
 
 @jit.kernel
@@ -111,62 +149,28 @@ def ties(
 ):
     """θ₀ + (a·S)/(b·W) over the trimmed values that carry the elected sign. aggregate: 0 mean, 1 sum, 2 max."""
     control = jit.enter()
-    origin, sign, kept = np.empty(PIECE), np.empty(PIECE), np.empty((len(sources), PIECE))
-    total, share = np.empty(PIECE), np.empty(PIECE)
-    for start in range(0, n, PIECE):
-        count = min(PIECE, n - start)
-        decode(base, start, count, form, origin)
-        trimmed(sources, origin, start, count, form, numerators, thresholds, cutoffs, first, kept, sign)
-        elect(sign, zero_sign, count)
-        for j in range(count):
-            total[j] = 0.0
-            share[j] = 0.0 if aggregate == 0 else denominator
+    least, kept = limits(thresholds), np.empty(len(sources) * WIDTH)
+    for at in range(0, n, WIDTH):
+        origin, mass = load(base, at, form), every(0.0)
         for i in range(len(sources)):
-            row, numerator = kept[i], numerators[i]
-            if aggregate == 0:
-                for j in range(count):
-                    agrees = row[j] * sign[j] > 0.0
-                    total[j] += select(agrees, numerator * row[j], 0.0)
-                    share[j] += select(agrees, numerator, 0.0)
-            elif aggregate == 1:
-                for j in range(count):
-                    total[j] += select(row[j] * sign[j] > 0.0, numerator * row[j], 0.0)
-            else:
-                for j in range(count):
-                    product = numerator * row[j]
-                    larger = (row[j] * sign[j] > 0.0) & (product * sign[j] > total[j] * sign[j])
-                    total[j] = select(larger, product, total[j])
-        for j in range(count):
-            total[j] = (a * total[j]) / (b * select(share[j] == 0.0, 1.0, share[j]))
-        updated(total, origin, count)
-        encode(total, count, out_form, out, start)
-    jit.leave(control)
-
-
-@jit.kernel
-def delta_sum(sources, base, n, form, out_form, numerators, denominator, drop_below, keys, first, out):
-    """θ₀ + (Σ nᵢ τᵢ)/D over the elements whose draw is not below `drop_below`; `first` is a multiple of 4."""
-    control = jit.enter()
-    origin, total, values = np.empty(PIECE), np.empty(PIECE), np.empty(PIECE)
-    words = np.empty(PIECE + 4, np.uint64)
-    for start in range(0, n, PIECE):
-        count = min(PIECE, n - start)
-        decode(base, start, count, form, origin)
-        for j in range(count):
-            total[j] = 0.0
-        for i in range(len(sources)):
-            deltas(sources[i], origin, start, count, form, values)
-            numerator = numerators[i]
-            if drop_below == U64(0):
-                for j in range(count):
-                    total[j] += numerator * values[j]
-            else:
-                draw_piece(keys[i], first + start, count, words)
-                for j in range(count):
-                    total[j] += select(words[j] < drop_below, 0.0, numerator * values[j])
-        if denominator != 1.0:
-            for j in range(count):
-                total[j] /= denominator
-        updated(total, origin, count)
-        encode(total, count, out_form, out, start)
+            delta = load(sources[i], at, form) - origin
+            tau = trimmed(delta, least[i, 0], least[i, 1], cutoffs[i] - first - at)
+            hold(kept, i, tau)
+            mass = mass + numerators[i] * tau
+        sign, total = elected(mass, zero_sign), every(0.0)
+        if aggregate == 0:
+            share = every(0.0)
+            for i in range(len(sources)):
+                tau = recall(kept, i)
+                total = total + agreeing(numerators[i] * tau, tau, sign)
+                share = share + agreeing(every(numerators[i]), tau, sign)
+        else:
+            share = every(denominator)
+            for i in range(len(sources)):
+                tau = recall(kept, i)
+                if aggregate == 1:
+                    total = total + agreeing(numerators[i] * tau, tau, sign)
+                else:
+                    total = largest(total, numerators[i] * tau, tau, sign)
+        store(out, at, out_form, updated(origin, scaled(total, share, a, b)))
     jit.leave(control)

@@ -2,10 +2,18 @@
 # ruff: noqa: ANN001, ANN201
 # pyright: reportMissingParameterType=false
 
+from typing import Any
+
 import numpy as np
+from numba import types
 
 from conjoin.kernels import jit
 from conjoin.kernels.native.bits import LOW32, PIECE, U64
+from conjoin.kernels.native.vectors import U32, VECTOR, WIDTH, Lanes, numbered, read, scalars, step, write
+
+ROUNDS = 10
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+WEYL = 0x9E3779B9, 0xBB67AE85
 
 
 @jit.kernel
@@ -38,3 +46,45 @@ def draws(key, first, count, out):
         draw_piece(key, first - skip + start, part + skip, words)
         for j in range(part):  # assigning a slice would compile a message about shapes, with a logarithm in it
             out[start + j] = words[skip + j]
+
+
+@jit.kernel
+def round_keys(keys):
+    """What does not depend on the counter, a row per key: two words for each round, then the upper counter."""
+    rows = np.empty((len(keys), 2 * ROUNDS + 2), np.uint64)
+    for i in range(len(keys)):
+        for number in range(ROUNDS):
+            rows[i, 2 * number] = (keys[i, 0] + U64(number * WEYL[0])) & LOW32
+            rows[i, 2 * number + 1] = (keys[i, 1] + U64(number * WEYL[1])) & LOW32
+        rows[i, 2 * ROUNDS], rows[i, 2 * ROUNDS + 1] = keys[i, 2], keys[i, 3]
+    return rows
+
+
+MASKS: Any = types.uint32[::1]
+"""A bit for each of WIDTH elements."""
+DRAWN = 2 * WIDTH
+"""Elements whose draws are made together: two chains of dependent products, so that one does not wait for the other."""
+
+
+@step(types.void, MASKS, types.int64, types.uint64[::1], types.int64, types.uint64)
+def draw_masks(masks: Lanes, row: Lanes, rounds: Lanes, index: Lanes, drop_below: Lanes) -> None:
+    """Put down a bit for each of DRAWN elements, 1 where its draw is below a word.
+
+    `index` is that of the first, a multiple of 4. A counter has a lane of 64 bits of which only the lower half counts;
+    what is multiplied or put out is freed of the upper half, and LLVM knows that a multiplication does not look at it.
+    """
+    rows, low = scalars(rounds, 2 * ROUNDS + 2), 0xFFFF_FFFF
+    counter = numbered(DRAWN // 4, index) + (index >> 2)
+    w0, w1, w2, w3 = counter, counter >> 32, counter.splat(rows[-2]), counter.splat(rows[-1])
+    for number in range(ROUNDS):
+        p0, p1 = (w0 & low) * MULTIPLIERS[0], (w2 & low) * MULTIPLIERS[1]
+        w0, w1 = p1.upper() ^ w1 ^ rows[2 * number], p1
+        w2, w3 = p0.upper() ^ w3 ^ rows[2 * number + 1], p0
+    words = ((w0 & low) | (w1 << 32)).interleaved((w2 & low) | (w3 << 32)).split(U32)
+    write(masks, row, (words < drop_below.to(U32)).packed())
+
+
+@step(VECTOR, VECTOR, MASKS, types.int64)
+def dropped(values: Lanes, masks: Lanes, row: Lanes) -> Lanes:
+    """Zero where a bit of the mask in this row of WIDTH bits is 1."""
+    return read(masks, row, U32, 1).unpacked().choose(values.splat(0.0), values)
