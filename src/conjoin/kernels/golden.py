@@ -29,5 +29,5 @@ GOLDEN: dict[str, str] = {
     "matrix.solve_lower": "ca3cba84ad7cb20ef730bc154ce21298bd6295017905c805435c8b452abccc70",
     "matrix.add_squares": "beaf90d2d8bce728aaabf40430a728535a8c9531e8f3611a7ca8a1c308c8b3e0",
     "matrix.normalise": "659c308eadbc3f523e8c7316584f16333e60237a14e3e9d6d05d5365ae27f1f0",
-    "matrix.jacobi": "95d399b2e8584190a06069f0a33e527ab1868d22fe183c20c52ae679c523a7df",
+    "matrix.jacobi": "c9948814a672c7c953cafd514d00643e5ac6e5d307214d8e7cbc632e0225e581",
 }

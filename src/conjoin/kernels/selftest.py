@@ -185,6 +185,51 @@ def _eigh(module: ModuleType, form: str) -> Iterator[Any]:
             yield from module.eigh(np.where(below, square, square.T), vectors, lambda tasks: [task() for task in tasks])
 
 
+def _small(form: str, salt: int, n: int = ELEMENTS) -> Raw:
+    """Whole numbers up to 2,047 as patterns, every fourth one a zero, some of them −0."""
+    word = patterns("F64", salt, n)
+    raw = encode((word % np.uint64(4095)).astype(np.float64) - 2047.0, form)
+    raw[::4] = (word[::4] & np.uint64(1)).astype(raw.dtype) << raw.dtype.type(raw.itemsize * 8 - 1)
+    return raw
+
+
+def _kept(found: Any) -> Iterator[Any]:
+    """What a running sum keeps, bounds first; one zero where it keeps nothing."""
+    yield from (np.zeros(1, np.int64),) if found is None else (found.bounds, found.words)
+
+
+def _advance(module: ModuleType, form: str) -> Iterator[Any]:
+    n = SUM_PIECE + 9
+    base, *tensors = (_small(form, salt, n) for salt in range(4))
+    tensors[1][:SUM_PIECE] = 0
+    one, two, three = Span(0, 0), Span(0, 2), Span(0, 3)
+    for origin in (None, base):
+        before = module.advance(None, one, tensors[:2], [1.0, 2.0], 2, origin, form, 0, [], 0, (two, two))
+        yield from _kept(before)
+        for added, spans in ((1, (three, three)), (0, (two, one))):
+            source, factor = (tensors[2], 4.0) if added else (tensors[1], 2.0)
+            yield from _kept(module.advance(before, two, [source], [factor], added, origin, form, 0, [], 0, spans))
+    masked = (base, form, 0x9999999A, KEYS[:2], 1 << 34, (two, two))
+    yield from _kept(module.advance(None, one, tensors[:2], [1.0, 2.0], 2, *masked))
+    wild = [patterns(form, 1), near(form, 2)]
+    yield from _kept(module.advance(None, one, wild, [1.0, 3.0], 2, None, form, 0, [], 0, (two, two)))
+
+
+def _result(module: ModuleType, form: str) -> Iterator[Any]:
+    n = SUM_PIECE + 9
+    base, *tensors = (_small(form, salt, n) for salt in range(4))
+    span, wide = Span(0, 2), Span(0, 6)
+    for origin, added_to in ((None, False), (base, False), (base, True)):
+        summed = origin if added_to else None
+        kept = module.advance(None, span, tensors, [1.0, 1.0, 2.0], 3, summed, form, 0, [], 0, (span, span))
+        for out_form in FORMATS:
+            for multiplier, divisor in ((1.0, 1.0), (-9.0, 1.0), (0.5, 3.0)):
+                scaled = (wide, wide, Span(-1, 6))
+                arguments = (multiplier, divisor, origin, -7.0, 5.0, added_to, n, form, out_form)
+                found = module.result(kept, span, scaled, *arguments)
+                yield np.zeros(1, np.int64) if found is None else found
+
+
 def matrix(form: str, salt: int, rows: int, columns: int) -> Float64:
     """Numbers of 24 bits and a few exponents, both signs: (rows, columns) float64."""
     word = patterns("F64", salt + FORMATS[form].code, rows * columns)
@@ -233,51 +278,6 @@ def _jacobi(module: ModuleType, form: str) -> Iterator[Any]:
     w, v = matrix(form, 21, 6, 35), np.eye(6)
     yield from module.jacobi(w, v, 2.0**-46, 3)
     yield from (w, v)
-
-
-def _small(form: str, salt: int, n: int = ELEMENTS) -> Raw:
-    """Whole numbers up to 2,047 as patterns, every fourth one a zero, some of them −0."""
-    word = patterns("F64", salt, n)
-    raw = encode((word % np.uint64(4095)).astype(np.float64) - 2047.0, form)
-    raw[::4] = (word[::4] & np.uint64(1)).astype(raw.dtype) << raw.dtype.type(raw.itemsize * 8 - 1)
-    return raw
-
-
-def _kept(found: Any) -> Iterator[Any]:
-    """What a running sum keeps, bounds first; one zero where it keeps nothing."""
-    yield from (np.zeros(1, np.int64),) if found is None else (found.bounds, found.words)
-
-
-def _advance(module: ModuleType, form: str) -> Iterator[Any]:
-    n = SUM_PIECE + 9
-    base, *tensors = (_small(form, salt, n) for salt in range(4))
-    tensors[1][:SUM_PIECE] = 0
-    one, two, three = Span(0, 0), Span(0, 2), Span(0, 3)
-    for origin in (None, base):
-        before = module.advance(None, one, tensors[:2], [1.0, 2.0], 2, origin, form, 0, [], 0, (two, two))
-        yield from _kept(before)
-        for added, spans in ((1, (three, three)), (0, (two, one))):
-            source, factor = (tensors[2], 4.0) if added else (tensors[1], 2.0)
-            yield from _kept(module.advance(before, two, [source], [factor], added, origin, form, 0, [], 0, spans))
-    masked = (base, form, 0x9999999A, KEYS[:2], 1 << 34, (two, two))
-    yield from _kept(module.advance(None, one, tensors[:2], [1.0, 2.0], 2, *masked))
-    wild = [patterns(form, 1), near(form, 2)]
-    yield from _kept(module.advance(None, one, wild, [1.0, 3.0], 2, None, form, 0, [], 0, (two, two)))
-
-
-def _result(module: ModuleType, form: str) -> Iterator[Any]:
-    n = SUM_PIECE + 9
-    base, *tensors = (_small(form, salt, n) for salt in range(4))
-    span, wide = Span(0, 2), Span(0, 6)
-    for origin, added_to in ((None, False), (base, False), (base, True)):
-        summed = origin if added_to else None
-        kept = module.advance(None, span, tensors, [1.0, 1.0, 2.0], 3, summed, form, 0, [], 0, (span, span))
-        for out_form in FORMATS:
-            for multiplier, divisor in ((1.0, 1.0), (-9.0, 1.0), (0.5, 3.0)):
-                scaled = (wide, wide, Span(-1, 6))
-                arguments = (multiplier, divisor, origin, -7.0, 5.0, added_to, n, form, out_form)
-                found = module.result(kept, span, scaled, *arguments)
-                yield np.zeros(1, np.int64) if found is None else found
 
 
 CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {

@@ -397,6 +397,13 @@ def rotate(left, right, cosine, sine):
 
 
 @jit.kernel
+def swap(left, right):
+    """Left, right = right, left."""
+    for j in range(len(left)):
+        left[j], right[j] = right[j], left[j]
+
+
+@jit.kernel
 def angle(alpha, beta, gamma):
     """Cosine and sine of the smaller rotation that makes γ zero."""
     zeta = (beta - alpha) / (2.0 * gamma)
@@ -411,7 +418,7 @@ def angle(alpha, beta, gamma):
 def jacobi(w, v, sizes, tolerance, sweeps):
     """Rotate the rows of W (r, m) against one another, and those of V (r, r) along, until all are orthogonal.
 
-    Pairs p < q row by row; one is left alone where |γ| ≤ tolerance·√α·√β. m is a multiple of LANES, and sizes become
+    Pairs p < q row by row: the longer one becomes the first; they are left alone where |γ| ≤ tolerance·√α·√β. m is a multiple of LANES, and sizes become
     the squared norms of the rows. Returns the sweeps done, the last one without a rotation, or `sweeps` + 1 where they
     did not suffice.
     """
@@ -422,6 +429,10 @@ def jacobi(w, v, sizes, tolerance, sweeps):
         turned = False
         for p in range(r):
             for q in range(p + 1, r):
+                if sizes[p] < sizes[q]:
+                    swap(w[p], w[q])
+                    swap(v[p], v[q])
+                    sizes[p], sizes[q] = sizes[q], sizes[p]
                 alpha, beta, gamma = sizes[p], sizes[q], lane_dot(w[p], w[q], lanes)
                 if abs(gamma) > tolerance * square_root(alpha) * square_root(beta):
                     turned = True

@@ -74,7 +74,7 @@ def normalise(x: Float64, sizes: Float64) -> Float64:
 def jacobi(w: Float64, v: Float64, tolerance: float, sweeps: int) -> tuple[Float64, int]:
     """Rotate the rows of W (r, m) against one another, and those of V (r, r) along, in place, until all are orthogonal.
 
-    Pairs p < q row by row; one is left alone where |γ| ≤ tolerance·√α·√β.
+    Pairs p < q row by row: the longer one becomes the first; they are left alone where |γ| ≤ tolerance·√α·√β.
 
     Returns:
         The squared norms of the rows, and the sweeps done, the last one without a rotation; `sweeps` + 1 where they did
@@ -85,6 +85,9 @@ def jacobi(w: Float64, v: Float64, tolerance: float, sweeps: int) -> tuple[Float
         for sweep in range(sweeps):
             turned = False
             for p, q in itertools.combinations(range(len(w)), 2):
+                if sizes[p] < sizes[q]:
+                    for x in (w, v, sizes):
+                        x[[p, q]] = x[[q, p]]
                 gamma = _lane_dot(w[p], w[q])
                 if abs(gamma) > tolerance * np.sqrt(sizes[p]) * np.sqrt(sizes[q]):
                     turned = True
