@@ -152,8 +152,8 @@ def _is_small(elements: int) -> bool:
 def _family_or_none(arithmetic: Backend, group: str) -> ModuleType | None:
     try:
         return family(arithmetic, group)
-    except ImportError as error:
-        if arithmetic == "device" and error.name == f"conjoin.kernels.device.{group}":
+    except Exception as error:
+        if arithmetic == "device" and getattr(error, "name", None) == f"conjoin.kernels.device.{group}":
             return None  # a device has some families only
         if _state["forced"] == arithmetic:
             raise
@@ -172,10 +172,13 @@ def _refuse(arithmetic: Backend, why: str) -> None:
 def _problem(module: ModuleType, name: str) -> str | None:
     """What is wrong with an operation, or None."""
     try:
-        right = passes(module, name)
-    except OSError:  # the directory for machine code is full or read-only
-        _forget_machine_code()
-        right = passes(module, name)
+        try:
+            right = passes(module, name)
+        except OSError:  # the directory for machine code is full or read-only
+            _forget_machine_code()
+            right = passes(module, name)
+    except Exception as error:  # noqa: BLE001 - a compiler that does not know this processor may raise anything
+        return f"cannot run `{name}` on this machine ({type(error).__name__}: {error})"
     return None if right else f"does not reproduce the golden vector of `{name}` on this machine"
 
 

@@ -69,21 +69,34 @@ class Shell:
         return Bar(enabled=not (self.as_json or self.quiet))
 
     def tell(self, value: Any, *, brief: str = "", human: Callable[[], Iterable[Any]]) -> None:
-        """Print the result of the command, once.
+        """Print the result of the command, once, and say where another arithmetic had to run than the one wanted.
 
         Args:
             value: what `--json` prints; dataclasses are taken apart.
             brief: what `-q` prints; nothing when empty.
             human: gives the lines and tables for people; called only when they are printed.
         """
+        note = _arithmetic_note()
         if self.as_json:
-            sys.stdout.write(json.dumps(plain(value), indent=2) + "\n")
-        elif self.quiet:
+            found = plain(value)
+            if note and isinstance(found, dict):
+                found["arithmetic_note"] = note
+            sys.stdout.write(json.dumps(found, indent=2) + "\n")
+            return
+        from conjoin.apps.cli.render import show, warn
+
+        if self.quiet:
             sys.stdout.write(brief + "\n" if brief else "")
         else:
-            from conjoin.apps.cli.render import show
-
             show(human())
+        if note:
+            warn(note)
+
+
+def _arithmetic_note() -> str | None:
+    """Why another arithmetic ran; None where none did, or nothing was computed."""
+    backend = sys.modules.get("conjoin.kernels.backend")
+    return None if backend is None else backend.backend_note()
 
 
 def plain(value: Any) -> Any:
