@@ -41,9 +41,11 @@ def operations(arithmetic: Backend, names: Iterable[str] = selftest.CASES) -> It
         yield f"operation {name}", digest
 
 
-def applied(elements: int = ELEMENTS, slice_elements: int = ELEMENTS, names: Iterable[str] = ()) -> Iterator[Line]:
+def applied(
+    elements: int = ELEMENTS, slice_elements: int = ELEMENTS, names: Iterable[str] | None = None
+) -> Iterator[Line]:
     """Every strategy with its default and each choice and flag, on patterns of every kind in every format."""
-    for name in names or strategies():
+    for name in strategies() if names is None else names:
         settings = choices_of(find_strategy(name))
         for form in kernels.FORMATS:
             model = wild_model(form, 3, {"a": 1, "w": elements})
@@ -51,12 +53,12 @@ def applied(elements: int = ELEMENTS, slice_elements: int = ELEMENTS, names: Ite
             yield f"strategy {name} {form}", _digest(results)
 
 
-def resolved(elements: int = ELEMENTS, names: Iterable[str] = ()) -> Iterator[Line]:
+def resolved(elements: int = ELEMENTS, names: Iterable[str] | None = None) -> Iterator[Line]:
     """Every strategy through `conjoin.memory.resolve`: plan, slices, threads and all."""
     model = wild_model("F32", 4, {"layer.bias": 9, "layer.weight": elements, "head": 3001})
     assert model.base is not None
     tensors = [_arrays(model.contributions[digest]) for digest in model.digests]
-    for name in names or strategies():
+    for name in strategies() if names is None else names:
         merged = memory.resolve(tensors, name, base=_arrays(model.base), seed=7)
         yield f"resolve {name}", _digest([{key: array.view(np.uint32) for key, array in merged.items()}])
 
