@@ -1,5 +1,6 @@
 """Running sums: whatever was added and taken out in whatever order, the bytes are those of a full resolve, or none."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -72,45 +73,34 @@ class Kept:
     def __init__(self, form, tensors, keys, **options):
         self.form, self.tensors, self.keys, self.options = form, tensors, keys, options
         self.total: RunningSum | None = None
-        self.factors: dict[int, Fraction] = {}
+        self.factors: dict[int, float] = {}
 
-    def move(self, wanted: dict[int, Fraction]) -> Fraction | None:
+    def move(self, wanted: dict[int, float]) -> Fraction | None:
         """Bring the sum to `wanted` (numerators by number); returns their ratio to the factors, None without a sum."""
-        common = wanted.keys() & self.factors.keys()
-        ratios = {wanted[i] / self.factors[i] for i in common}
-        if self.total is None or len(ratios) != 1:
-            return self.restart(wanted)
-        ratio = ratios.pop()
-        added = {i: wanted[i] / ratio for i in sorted(wanted.keys() - common)}
-        taken = {i: self.factors[i] for i in sorted(self.factors.keys() - common)}
-        if any(Fraction(float(factor)) != factor for factor in added.values()):
-            return self.restart(wanted)
-        if added or taken:
-            self.total = self.advance(self.total, added, taken)
-        if self.total is None:
-            return self.restart(wanted)
-        self.factors = {i: numerator / ratio for i, numerator in wanted.items()}
-        return ratio
+        for start in (self.factors, {}):
+            way = kernels.way(start, wanted)
+            if way is not None and self.advance(way, begin=not start):
+                return way.ratio
+        self.total, self.factors = None, {}
+        return None
 
-    def restart(self, wanted: dict[int, Fraction]) -> Fraction | None:
-        self.factors = dict(wanted)
-        self.total = self.advance(None, wanted, {})
-        return None if self.total is None else Fraction(1)
-
-    def advance(self, before, added, taken):
-        keys = [self.keys[i] for i in (*added, *taken)] if self.options.get("drop_below") else []
+    def advance(self, way, *, begin):
+        if not way.added and not way.taken:
+            assert way.scale == 1
+            return True
+        before = None if begin else self.total
+        added = [(self.tensors[i], way.factors[i]) for i in way.added]
+        taken = [(self.tensors[i], way.scale * self.factors[i]) for i in way.taken]
+        keys = [self.keys[i] for i in (*way.added, *way.taken)] if self.options.get("drop_below") else []
         found = both(
             lambda: kernels.running_sum(
-                before,
-                [(self.tensors[i], float(factor)) for i, factor in added.items()],
-                self.form,
-                taken=[(self.tensors[i], float(factor)) for i, factor in taken.items()],
-                keys=keys,
-                **self.options,
+                before, added, self.form, taken=taken, scale=way.scale, keys=keys, **self.options
             )
         )
-        assert found is None or found.is_whole()
-        return found
+        if found is not None:
+            assert found.is_whole()
+            self.total, self.factors = found, dict(way.factors)
+        return found is not None
 
 
 def both(function):
@@ -144,8 +134,7 @@ def test_linear_forms(story, out_form, rule):
             shares = [Fraction(rule) * share for share in shares]
             terms = kernels.coefficients([1 - sum(shares), *shares])
             own, sources = terms.numerators[0], [base, *sources]
-        numerators = map(Fraction, terms.numerators[-len(order) :])
-        ratio = kept.move(dict(zip(order, numerators, strict=True)))
+        ratio = kept.move(dict(zip(order, terms.numerators[-len(order) :], strict=True)))
         if ratio is None:
             continue
         found = both(
@@ -166,7 +155,7 @@ def test_sums_of_task_vectors(story, out_form, scale, drop_below):
     for visible in steps:
         order = sorted(visible)
         terms = kernels.coefficients([Fraction(scale) * weights[i] / keep for i in order])
-        ratio = kept.move(dict(zip(order, map(Fraction, terms.numerators), strict=True)))
+        ratio = kept.move(dict(zip(order, terms.numerators, strict=True)))
         if ratio is None:
             continue
         full = kernels.delta_sum(
@@ -189,7 +178,7 @@ def test_numbers_like_those_of_models_are_always_proven(form, kind):
     kept = Kept(form, tensors, ())
     for step in [*range(1, 21), *range(20, 10, -1)]:
         terms = kernels.coefficients([Fraction(1, step)] * step)
-        ratio = kept.move({i: Fraction(numerator) for i, numerator in enumerate(terms.numerators)})
+        ratio = kept.move(dict(enumerate(terms.numerators)))
         assert ratio is not None
         found = kernels.running_linear(kept.total, ratio, form, form, denominator=terms.denominator)
         assert found is not None
@@ -266,3 +255,22 @@ def test_what_was_never_in_cannot_be_taken_out():
         kernels.running_sum(total, [(one, 1.0)], "BF16", taken=[(two, 3.0)])
     with pytest.raises(AssertionError):
         kernels.running_sum(total, [], "BF16", taken=[(one, 1.0)])
+
+
+@given(st.dictionaries(st.integers(0, 9), st.sampled_from([1, 2, 3, 0.5, 0.75, 7]), min_size=1), st.data())
+def test_ways(wanted, data):
+    begun = kernels.way({}, wanted)
+    assert begun is not None
+    assert math.gcd(*(int(factor) for factor in begun.factors.values())) == 1
+    assert all(Fraction(n) == begun.ratio * Fraction(begun.factors[term]) for term, n in wanted.items())
+    after = {term: n * 3 for term, n in wanted.items() if data.draw(st.booleans())} | {10: 5}
+    way = kernels.way(begun.factors, after)
+    if after.keys() == {10}:
+        assert way is None
+    else:
+        assert way is not None
+        assert set(way.added) == after.keys() - wanted.keys()
+        assert set(way.taken) == wanted.keys() - after.keys()
+        assert all(Fraction(n) == way.ratio * Fraction(way.factors[term]) for term, n in after.items())
+        assert all(way.scale * begun.factors[t] == way.factors[t] for t in wanted.keys() & after.keys())
+    assert kernels.way({1: 1.0, 2: 2.0}, {1: 1.0, 2: 3.0}) is None

@@ -10,7 +10,7 @@ from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ti
 from conjoin.kernels.ops.masks import Masks, masked, masked_sum, pack, surviving, unanimous, unified, unpack
 from conjoin.kernels.ops.order import high_histograms, low_histograms, tie_histograms
 from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, block_moments, fold_blocks
-from conjoin.kernels.ops.running import RunningSum, running_delta_sum, running_linear, running_sum
+from conjoin.kernels.ops.running import RunningSum, Way, running_delta_sum, running_linear, running_sum, way
 from conjoin.kernels.ops.selection import (
     Bounds,
     band_sum,
@@ -36,6 +36,7 @@ __all__ = [
     "Masks",
     "RunningSum",
     "Trim",
+    "Way",
     "backend_note",
     "band_sum",
     "block_count",
@@ -81,4 +82,5 @@ __all__ = [
     "unpack",
     "use",
     "use_device",
+    "way",
 ]

@@ -11,7 +11,7 @@ GOLDEN: dict[str, str] = {
     "streams.draws": "3fa1629424e97e42591f871a831da5c2ba71a394cb4eae4ebdee57b134951f71",
     "reductions.block_gram": "a7eca7e8897b979501745da8d7c770420487ab647de1ed8e28786dbc9fe3b0e9",
     "reductions.block_l1": "0f506dd53249f9cc81f2cdcc5ddb6a7050051e13bb745f196083c7e932090b9b",
-    "running.advance": "dca5cae5a474b303ed550f9a69aab68db035d3cabdac9fbd4c72abb66a0bef76",
+    "running.advance": "36199ad94f77632030a8330bd3eca98e034e6a3f6f1aab17ae3acb00c8773504",
     "running.result": "ad0849df4d6ac63f366d7a71b663863b9b91e31643be6f587b4646f77c752b27",
     "reductions.block_moments": "79180b7b4fc40acc581cc6b1f98555f99939aad85974eca53880ab488501f4a4",
     "masks.unified": "5aff0c3523dd1c594234312e2c0afa36f8e054cacfa35159da975960c9516c84",

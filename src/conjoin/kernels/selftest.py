@@ -202,17 +202,18 @@ def _advance(module: ModuleType, form: str) -> Iterator[Any]:
     n = SUM_PIECE + 9
     base, *tensors = (_small(form, salt, n) for salt in range(4))
     tensors[1][:SUM_PIECE] = 0
-    one, two, three = Span(0, 0), Span(0, 2), Span(0, 3)
+    one, two, five = Span(0, 0), Span(0, 2), Span(0, 5)
     for origin in (None, base):
-        before = module.advance(None, one, tensors[:2], [1.0, 2.0], 2, origin, form, 0, [], 0, (two, two))
+        before = module.advance(None, one, 1.0, tensors[:2], [1.0, 2.0], 2, origin, form, 0, [], 0, (two, two))
         yield from _kept(before)
-        for added, spans in ((1, (three, three)), (0, (two, one))):
+        for added, scale, spans in ((1, 3.0, (five, five)), (0, 1.0, (two, one))):
             source, factor = (tensors[2], 4.0) if added else (tensors[1], 2.0)
-            yield from _kept(module.advance(before, two, [source], [factor], added, origin, form, 0, [], 0, spans))
+            changed = ([source], [factor], added, origin, form, 0, [], 0, spans)
+            yield from _kept(module.advance(before, two, scale, *changed))
     masked = (base, form, 0x9999999A, KEYS[:2], 1 << 34, (two, two))
-    yield from _kept(module.advance(None, one, tensors[:2], [1.0, 2.0], 2, *masked))
+    yield from _kept(module.advance(None, one, 1.0, tensors[:2], [1.0, 2.0], 2, *masked))
     wild = [patterns(form, 1), near(form, 2)]
-    yield from _kept(module.advance(None, one, wild, [1.0, 3.0], 2, None, form, 0, [], 0, (two, two)))
+    yield from _kept(module.advance(None, one, 1.0, wild, [1.0, 3.0], 2, None, form, 0, [], 0, (two, two)))
 
 
 def _result(module: ModuleType, form: str) -> Iterator[Any]:
@@ -221,7 +222,7 @@ def _result(module: ModuleType, form: str) -> Iterator[Any]:
     span, wide = Span(0, 2), Span(0, 6)
     for origin, added_to in ((None, False), (base, False), (base, True)):
         summed = origin if added_to else None
-        kept = module.advance(None, span, tensors, [1.0, 1.0, 2.0], 3, summed, form, 0, [], 0, (span, span))
+        kept = module.advance(None, span, 1.0, tensors, [1.0, 1.0, 2.0], 3, summed, form, 0, [], 0, (span, span))
         for out_form in FORMATS:
             for multiplier, divisor in ((1.0, 1.0), (-9.0, 1.0), (0.5, 3.0)):
                 scaled = (wide, wide, Span(-1, 6))

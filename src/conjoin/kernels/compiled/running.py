@@ -16,6 +16,7 @@ _NONE = np.zeros((0, 3), np.int16)
 def advance(
     before: Packed | None,
     before_span: Span,
+    scale: float,
     sources: Sequence[Raw],
     factors: Sequence[float],
     added: int,
@@ -33,6 +34,7 @@ def advance(
         np.uint64(0) if before is None else address(before.words),
         _NONE if before is None else before.bounds,
         np.array(before_span, np.int64),
+        float(scale),
         addresses(sources),
         floats(factors),
         added,

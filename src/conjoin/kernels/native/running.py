@@ -161,10 +161,26 @@ def take_out(total, factor, values, count):
 
 
 @jit.kernel
+def begin(before, at, bounds, piece, span, scale, count, bound, total):
+    """Bound and total = those of a piece before, times the scale; of an empty sum where there are no bounds."""
+    bound[0], bound[1], bound[2] = UNBOUNDED, -UNBOUNDED, 0
+    for j in range(count):
+        total[j] = -0.0
+    if len(bounds):
+        for field in range(3):
+            bound[field] = bounds[piece, field]
+        at = unpack(before, at, bound, span, count, total)
+        for j in range(count):
+            total[j] *= scale
+    return at
+
+
+@jit.kernel
 def advance(
     before,
     bounds,
     before_span,
+    scale,
     sources,
     factors,
     added,
@@ -178,7 +194,7 @@ def advance(
     after_bounds,
     after,
 ):
-    """Add the first `added` sources to the sums in `before`, take the others out; returns the words written, or −1.
+    """Add the first `added` sources to scale · `before`, take the others out; returns the words written, or −1.
 
     base: 0 sums up the sources, an address their task vectors. spans: of everything before and added; of the result.
     """
@@ -189,14 +205,7 @@ def advance(
     for piece in range((n + SUM_PIECE - 1) // SUM_PIECE):
         start = piece * SUM_PIECE
         count = min(SUM_PIECE, n - start)
-        merged[0], merged[1], merged[2] = UNBOUNDED, -UNBOUNDED, 0
-        if len(bounds):
-            for field in range(3):
-                merged[field] = bounds[piece, field]
-            read = unpack(before, read, merged, before_span, count, total)
-        else:
-            for j in range(count):
-                total[j] = -0.0
+        read = begin(before, read, bounds, piece, before_span, scale, count, merged, total)
         if base:
             decode(base, start, count, form, origin)
         unsure = False

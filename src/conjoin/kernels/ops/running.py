@@ -5,10 +5,12 @@ and their magnitudes add up to at most 2^(q + 53), no partial sum in any order i
 and so is the running sum. That is checked with integers for every piece; where it does not hold the answer is None.
 """
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import Raw
 from conjoin.kernels.layout import SUM_PIECE, UNBOUNDED, Packed, Span
 from conjoin.kernels.ops.arguments import all_plain, element_count, plain
+from conjoin.kernels.scalars import WHOLE_MAX
 
 _NOTHING = Span(UNBOUNDED, -UNBOUNDED)
 
@@ -49,6 +52,60 @@ class RunningSum:
         return len(self.packed.words) == int(((counts * width + 7) // 8).sum())
 
 
+T = TypeVar("T", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Way(Generic[T]):
+    """How a running sum becomes another one.
+
+    Attributes:
+        ratio: numerators to factors of the sum that is wanted, the same for all of its terms.
+        scale: a whole number that the sum is multiplied with first.
+        added: terms to add.
+        taken: terms to take out.
+        factors: the terms of the sum that is wanted, with their factors.
+    """
+
+    ratio: Fraction
+    scale: float
+    added: tuple[T, ...]
+    taken: tuple[T, ...]
+    factors: Mapping[T, float]
+
+
+def way(factors: Mapping[T, float], numerators: Mapping[T, float]) -> Way[T] | None:
+    """How a sum of terms with these factors becomes one from which Σ nᵢ xᵢ follows; from no terms it is begun.
+
+    Args:
+        factors: the terms of the sum so far.
+        numerators: the nᵢ of those wanted, none of them 0, at least one.
+
+    Returns:
+        None where the two have no term in common, or the terms in common not one ratio.
+    """
+    exact = {term: Fraction(numerator) for term, numerator in numerators.items()}
+    ratios = {exact[term] / Fraction(factor) for term, factor in factors.items() if term in exact}
+    if not factors:
+        shared = math.lcm(*(n.denominator for n in exact.values()))
+        ratios = {Fraction(math.gcd(*(int(n * shared) for n in exact.values())), shared)}
+    if len(ratios) != 1:
+        return None
+    ratio = ratios.pop()
+    parts = [(numerator / ratio).denominator for numerator in exact.values()]
+    scale = math.lcm(*(part // (part & -part) for part in parts))
+    result = {term: numerator * scale / ratio for term, numerator in exact.items()}
+    if scale > WHOLE_MAX or any(Fraction(float(factor)) != factor for factor in result.values()):
+        return None
+    return Way(
+        ratio / scale,
+        float(scale),
+        tuple(term for term in exact if term not in factors),
+        tuple(term for term in factors if term not in exact),
+        {term: float(factor) for term, factor in result.items()},
+    )
+
+
 def running_sum(
     before: RunningSum | None,
     added: Sequence[tuple[Raw, float]],
@@ -56,6 +113,7 @@ def running_sum(
     *,
     taken: Sequence[tuple[Raw, float]] = (),
     base: Raw | None = None,
+    scale: float = 1.0,
     drop_below: int = 0,
     keys: Sequence[DrawKey] = (),
     start: int = 0,
@@ -66,8 +124,9 @@ def running_sum(
         before: the sum so far, None for an empty one.
         added: (n,) patterns and their factor, not 0.
         form: format of all patterns.
-        taken: patterns and factor, as they were added.
+        taken: patterns and factor, as they were added, times `scale`.
         base: (n,); then task vectors are summed.
+        scale: a whole number, first of all multiplied with the sum so far and with its factors.
         drop_below: an element of a task vector is left out where its 32-bit draw is below; 0 draws nothing.
         keys: names of the draws of `added` and then of `taken`, where anything is drawn.
         start: index of the first element in the tensor, a multiple of 4.
@@ -78,7 +137,8 @@ def running_sum(
     assert start % 4 == 0, f"a slice starts at {start}, inside a draw of four"
     assert base is not None or not drop_below, "only task vectors are drawn from"
     factors = [factor for _, factor in (*added, *taken)]
-    old, new = Counter(() if before is None else before.factors), Counter(factor for _, factor in added)
+    old = Counter(() if before is None else (scale * factor for factor in before.factors))
+    new = Counter(factor for _, factor in added)
     left = old + new - Counter(factor for _, factor in taken)
     assert left.total() == old.total() + len(added) - len(taken) > 0 and 0.0 not in factors, (
         "what is taken was never in"
@@ -88,6 +148,7 @@ def running_sum(
     packed = operation("running.advance", element_count(arrays))(
         None if before is None else before.packed,
         _NOTHING if before is None else span_of(before.factors),
+        scale,
         arrays,
         factors,
         len(added),

@@ -94,6 +94,7 @@ def _pack(pieces: Sequence[tuple[_Bound, Float64]], span: Span) -> Packed:
 def advance(
     before: Packed | None,
     before_span: Span,
+    scale: float,
     sources: Sequence[Raw],
     factors: Sequence[float],
     added: int,
@@ -104,7 +105,7 @@ def advance(
     start: int,
     spans: tuple[Span, Span],
 ) -> Packed | None:
-    """Add the first `added` sources to the sums and take the others out; None where a bound does not hold."""
+    """Add the first `added` sources to scale · `before` and take the others out; None where a bound does not hold."""
     n = len(sources[0])
     with np.errstate(all="ignore"):
         values: list[Float64] = []
@@ -116,7 +117,7 @@ def advance(
         for number, at in enumerate(range(0, n, SUM_PIECE)):
             bound, total = _Bound(UNBOUNDED, -UNBOUNDED, False), np.full(min(SUM_PIECE, n - at), -0.0)
             if pieces is not None:
-                bound, total = pieces[number]
+                bound, total = pieces[number][0], pieces[number][1] * np.float64(scale)
             unsure = False
             for i, (whole, factor) in enumerate(zip(values, factors, strict=True)):
                 value = whole[at : at + SUM_PIECE]
