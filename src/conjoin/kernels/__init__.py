@@ -7,6 +7,7 @@ from conjoin.kernels.formats import FORMATS, Format, decode, encode
 from conjoin.kernels.layout import BLOCK_ELEMENTS, Aggregate, Trim
 from conjoin.kernels.ops.checks import count_nonfinite
 from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ties
+from conjoin.kernels.ops.exact import exact_sums, nearest_total, total
 from conjoin.kernels.ops.masks import Masks, masked, masked_sum, pack, surviving, unanimous, unified, unpack
 from conjoin.kernels.ops.order import high_histograms, low_histograms, tie_histograms
 from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, block_moments, fold_blocks
@@ -59,6 +60,7 @@ __all__ = [
     "effective_keep",
     "elected_signs",
     "encode",
+    "exact_sums",
     "fold_blocks",
     "high_histograms",
     "linear",
@@ -66,6 +68,7 @@ __all__ = [
     "masked",
     "masked_sum",
     "nearest_f32",
+    "nearest_total",
     "pack",
     "row_bounds",
     "row_ranks",
@@ -77,6 +80,7 @@ __all__ = [
     "surviving",
     "tie_histograms",
     "ties",
+    "total",
     "unanimous",
     "unified",
     "unpack",

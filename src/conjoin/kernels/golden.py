@@ -14,6 +14,7 @@ GOLDEN: dict[str, str] = {
     "running.advance": "36199ad94f77632030a8330bd3eca98e034e6a3f6f1aab17ae3acb00c8773504",
     "running.result": "ad0849df4d6ac63f366d7a71b663863b9b91e31643be6f587b4646f77c752b27",
     "reductions.block_moments": "79180b7b4fc40acc581cc6b1f98555f99939aad85974eca53880ab488501f4a4",
+    "exact.sums": "b677a466d489fa31d1eddb1b42e7700fc9e6dcfa5f3117b865bc72731e1c4c32",
     "masks.unified": "5aff0c3523dd1c594234312e2c0afa36f8e054cacfa35159da975960c9516c84",
     "masks.surviving": "af7da42f3a9162ab619557fba64a4d089cf0681bf72576ab6d575f38f66ce5dc",
     "masks.unanimous": "2f3a06d00c53f94606b68b40f3c60f6965ed228fb5a69c20c07b493e26e4d711",

@@ -27,6 +27,13 @@ NO_CUTOFF = (1 << 63) - 1
 Aggregate = Literal["mean", "sum", "max"]
 DropAggregate = Literal["mean", "sum", "max", "all"]
 
+SumOf = Literal["values", "sizes", "squares"]
+"""Terms of an exact sum."""
+SUM_WORDS = 68
+"""Words of 32 bits that hold every sum of 2³⁶ float64 numbers in units of 2⁻¹⁰⁷⁴; the top one has the sign."""
+WORDS_OF_SUM = SUM_WORDS + 3
+"""Behind them: how many terms were +Inf, −Inf and NaN."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trim:

@@ -167,6 +167,13 @@ def _masked_sum(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.masked_sum(tensors, base, form, form, NUMERATORS, 1.0, ~masks)
 
 
+def _sums(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, base = _inputs(form)
+    for kind in ("values", "sizes", "squares"):
+        yield module.sums(tensors, base, form, kind)
+        yield module.sums([patterns(form, 4, 3000)], None, form, kind)
+
+
 def _block_moments(module: ModuleType, form: str) -> Iterator[Any]:
     tensors, base = _inputs(form)
     yield module.block_moments(tensors, None, form, [0.0, 0.0, 0.0])
@@ -295,6 +302,7 @@ CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "running.advance": _advance,
     "running.result": _result,
     "reductions.block_moments": _block_moments,
+    "exact.sums": _sums,
     "masks.unified": _unified,
     "masks.surviving": _surviving,
     "masks.unanimous": _unanimous,
