@@ -147,5 +147,5 @@ def _values(
 
 
 if __name__ == "__main__":
-    folder, shape, seed, every = sys.argv[1:]
-    write_checkpoint(Path(folder), SHAPES[shape], int(seed), every=int(every))
+    folder, shape, seed, every, *step = sys.argv[1:]
+    write_checkpoint(Path(folder), SHAPES[shape], int(seed), every=int(every), step=float(*step or [STEP]))

@@ -168,7 +168,7 @@ def _peer_commands(context: Context, base: Path, tunes: list[Path]) -> dict[tupl
                 tunes,
                 base=base if method.peer_base else None,
                 threads=threads,
-                parameters=method.peer_parameters,
+                parameters=[method.peer_parameters] * len(tunes),
             )
     return commands
 

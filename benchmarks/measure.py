@@ -93,14 +93,16 @@ def conjoin(*arguments: str | Path) -> list[str | Path]:
     return [sys.executable, "-m", "conjoin", *arguments]
 
 
-def models(folder: Path, shape: str, tunes: int, *, first: int = 0, every: int = 1) -> list[Path]:
+def models(
+    folder: Path, shape: str, tunes: int, *, first: int = 0, every: int = 1, step: float | None = None
+) -> list[Path]:
     """Checkpoints `first` to `tunes` of a shape (0 is the base) below `folder`, made by other processes.
 
     A child counts as much memory as its parent had when it was started, so whoever measures children stays small.
     """
     paths = [folder / f"{shape}-{seed}" for seed in range(first, tunes + 1)]
     for seed, path in enumerate(paths, first):
-        run(module("checkpoints", path, shape, str(seed), str(every)))
+        run(module("checkpoints", path, shape, str(seed), str(every), *([str(step)] if step else [])))
     return paths
 
 

@@ -44,7 +44,7 @@ def mergekit(
     *,
     base: Path | None = None,
     threads: int = 1,
-    parameters: Mapping[str, float] | None = None,
+    parameters: Sequence[Mapping[str, float]] | None = None,
     overall: Mapping[str, float] | None = None,
 ) -> list[str | Path]:
     """A command line of mergekit; writes its configuration to `config`.
@@ -57,13 +57,16 @@ def mergekit(
         models: folders.
         base: folder of the base model, where the method takes one.
         threads: of its computation.
-        parameters: given to each model.
+        parameters: for each model.
         overall: given to the method.
     """
     document: dict[str, object] = {
         "merge_method": method,
         "dtype": "bfloat16",
-        "models": [{"model": str(model), "parameters": dict(parameters or {})} for model in models],
+        "models": [
+            {"model": str(model), "parameters": dict(given)}
+            for model, given in zip(models, parameters or [{}] * len(models), strict=True)
+        ],
     }
     if base is not None:
         document["base_model"] = str(base)
