@@ -11,7 +11,7 @@ from conjoin.errors import BadArrayError, NotPositiveDefiniteError
 from conjoin.kernels import use
 from conjoin.kernels.compiled import matrix as compiled
 from conjoin.kernels.native.matrix import TILES
-from conjoin.kernels.ops import matrix
+from conjoin.kernels.ops import large, matrix, svd
 from conjoin.kernels.reference import matrix as reference
 
 LAYOUTS = ("C", "F", "cut", "reversed", "spread")
@@ -207,3 +207,44 @@ def test_a_graded_matrix_is_factored_accurately():
     a = positive(2, 15)
     graded = matrix.cholesky(a * scale[:, None] * scale)
     assert np.abs(graded / scale[:, None] - matrix.cholesky(a)).max() < 1e-13
+
+
+def kept(a, height):
+    """A matrix by blocks of rows, with nothing usable above the diagonal."""
+    shown = np.where(np.tri(len(a), dtype=bool), a, np.nan)
+    blocks = {i: shown[s : s + height, : s + height].copy() for i, s in enumerate(range(0, len(a), height))}
+    return large.in_arrays(blocks, len(a), height), blocks
+
+
+@pytest.mark.parametrize("height", [9, 64, 129, 130, 500])
+def test_rows_that_come_and_go_give_the_same_bits(height):
+    n = 130
+    a, b = positive(3, n), numbers(4, n, 21, "F")
+    rows, blocks = kept(a, height)
+    large.cholesky_rows(rows, run=on_threads if height > 60 else matrix.in_turn)
+    lower = np.tril(np.vstack([np.pad(blocks[i], ((0, 0), (0, n - blocks[i].shape[1]))) for i in range(len(blocks))]))
+    assert lower.tobytes() == matrix.cholesky(a).tobytes()
+    assert large.solve_rows(rows, b).tobytes() == matrix.solve(a, b).tobytes()
+
+
+def test_a_gram_matrix_by_rows():
+    a = numbers(5, 50, 70)
+    rows, blocks = kept(np.zeros((50, 50)), 17)
+    large.gram_rows(svd.in_memory(a), rows, panel=400)
+    want = matrix.gram(a)
+    assert all(blocks[i].tobytes() == want[i * 17 : (i + 1) * 17, : (i + 1) * 17].tobytes() for i in range(3))
+    with pytest.raises(BadArrayError, match="does not fit"):
+        large.gram_rows(svd.in_memory(a[:9]), rows)
+
+
+def test_rows_that_are_not_right_are_refused():
+    a = positive(3, 60)
+    a[50, 50] = -1.0
+    with pytest.raises(NotPositiveDefiniteError, match="leading 51 rows"):
+        large.cholesky_rows(kept(a, 16)[0])
+    rows, blocks = kept(a, 16)
+    blocks[1] = blocks[1][:, :-1]
+    with pytest.raises(BadArrayError, match="rows 16 to 32 came as"):
+        large.cholesky_rows(rows)
+    with pytest.raises(BadArrayError, match="does not fit"):
+        large.solve_rows(rows, np.ones((59, 1)))

@@ -174,7 +174,7 @@ def cholesky(a: Float64, *, run: Run = in_turn) -> Float64:
         (n, n) float64, +0 above the diagonal.
 
     Raises:
-        NotPositiveDefiniteError: a pivot is not positive; its row and value are named.
+        NotPositiveDefiniteError: a pivot is not positive; its row is named.
         BadArrayError: A is not a square matrix of float64.
     """
     plain = checked(a)
@@ -183,11 +183,16 @@ def cholesky(a: Float64, *, run: Run = in_turn) -> Float64:
     out = np.where(np.tri(n, dtype=bool), plain, 0.0)
     refused = factor_into(out, np.zeros(n), run=run)
     if refused >= 0:
-        raise NotPositiveDefiniteError(
-            f"the {n}×{n} matrix is not positive definite: the leading {refused + 1} rows and columns are not",
-            hint="add a multiple of the identity to it (damping)",
-        )
+        raise not_definite(n, refused)
     return out
+
+
+def not_definite(n: int, refused: int) -> NotPositiveDefiniteError:
+    """The error for a pivot that is not positive."""
+    return NotPositiveDefiniteError(
+        f"the {n}×{n} matrix is not positive definite: the leading {refused + 1} rows and columns are not",
+        hint="add a multiple of the identity to it (damping)",
+    )
 
 
 def factor_into(a: Float64, limits: Float64, *, run: Run = in_turn) -> int:
@@ -207,12 +212,12 @@ def factor_into(a: Float64, limits: Float64, *, run: Run = in_turn) -> int:
         multiply_into(a[j:, columns], a[j:, :j], a[columns, :j].T, negate=True, region=1, wide=True, run=run)
         found = factor(a[columns, columns], limits[columns])
         refused = j + found if refused < 0 <= found else refused
-        _solve_into(a[columns, columns], a[below, columns].T, run)
+        solve_into(a[columns, columns], a[below, columns].T, run)
     return refused
 
 
-def _solve_into(lower: Float64, x: Float64, run: Run) -> None:
-    """X = L⁻¹ X in place."""
+def solve_into(lower: Float64, x: Float64, run: Run) -> None:
+    """X = L⁻¹ X in place, as `solve_triangular`; X (n, r) has any strides, and nothing is checked."""
     n, width = x.shape
     solve = operation("matrix.solve_lower", n * n * width // (2 * WORK_PER_ELEMENT))
     for i in range(0, n, BAND_ROWS):
@@ -260,7 +265,7 @@ def solve_triangular(
     left, target = (t.T if flipped else t), (x.T if right else x)
     if lower == flipped:
         left, target = left[::-1, ::-1], target[::-1]
-    _solve_into(left, target, run)
+    solve_into(left, target, run)
     return x
 
 
