@@ -6,6 +6,7 @@ from conjoin.kernels.draws import DrawKey, draw_key, drop_threshold, effective_k
 from conjoin.kernels.formats import FORMATS, Format, decode, encode
 from conjoin.kernels.layout import BLOCK_ELEMENTS, Aggregate, Trim
 from conjoin.kernels.ops.checks import count_nonfinite
+from conjoin.kernels.ops.elementary import entropy, exp, log, softmax
 from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ties
 from conjoin.kernels.ops.exact import exact_sums, nearest_total, total
 from conjoin.kernels.ops.masks import Masks, masked, masked_sum, pack, surviving, unanimous, unified, unpack
@@ -60,10 +61,13 @@ __all__ = [
     "effective_keep",
     "elected_signs",
     "encode",
+    "entropy",
     "exact_sums",
+    "exp",
     "fold_blocks",
     "high_histograms",
     "linear",
+    "log",
     "low_histograms",
     "masked",
     "masked_sum",
@@ -77,6 +81,7 @@ __all__ = [
     "running_sum",
     "select_from_bottom",
     "select_from_top",
+    "softmax",
     "surviving",
     "tie_histograms",
     "ties",

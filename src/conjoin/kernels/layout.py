@@ -27,6 +27,18 @@ NO_CUTOFF = (1 << 63) - 1
 Aggregate = Literal["mean", "sum", "max"]
 DropAggregate = Literal["mean", "sum", "max", "all"]
 
+ROUNDER = 1.5 * 2.0**52
+"""Added to a number and taken away again, rounds it to a whole one."""
+LOG2_E = 1.4426950408889634
+LN2_HIGH = 0.6931471805598903
+"""The upper 42 bits of ln 2: its product with an exponent is exact."""
+LN2_LOW = 5.497923018708371e-14
+"""ln 2 − LN2_HIGH."""
+EXP_TERMS = tuple(1.0 / math.factorial(power) for power in range(2, 15))
+"""Coefficients of r⁰ … r¹² in (exp r − 1 − r) / r². |r| ≤ ½ ln 2, so what is left out is below 2⁻⁶⁰."""
+LOG_TERMS = tuple(2.0 / (2 * power + 1) for power in range(1, 12))
+"""Coefficients of z⁰ … z¹⁰ in (2 artanh s − 2s) / (s z), z = s². s² ≤ 0.0295, so what is left out is below 2⁻⁶⁰."""
+
 SumOf = Literal["values", "sizes", "squares"]
 """Terms of an exact sum."""
 SUM_WORDS = 68

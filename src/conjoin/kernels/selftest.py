@@ -174,6 +174,29 @@ def _sums(module: ModuleType, form: str) -> Iterator[Any]:
         yield module.sums([patterns(form, 4, 3000)], None, form, kind)
 
 
+def _arguments(form: str) -> Float64:
+    """Numbers of all sizes, and moderate ones."""
+    wild = decode(patterns(form, 6), form)
+    special = [0.0, -0.0, 709.8, -745.2, np.inf, -np.inf, np.nan]
+    return np.concatenate([wild, matrix(form, 6, 1, ELEMENTS)[0] * 2.0**-12, special])
+
+
+def _exp(module: ModuleType, form: str) -> Iterator[Any]:
+    yield module.exp(_arguments(form))
+
+
+def _log(module: ModuleType, form: str) -> Iterator[Any]:
+    yield module.log(_arguments(form))
+
+
+def _softmax(module: ModuleType, form: str) -> Iterator[Any]:
+    yield module.softmax(matrix(form, 7, 3, ELEMENTS) * 2.0**-14)
+
+
+def _entropy(module: ModuleType, form: str) -> Iterator[Any]:
+    yield module.entropy(matrix(form, 7, 3, ELEMENTS) * 2.0**-14)
+
+
 def _block_moments(module: ModuleType, form: str) -> Iterator[Any]:
     tensors, base = _inputs(form)
     yield module.block_moments(tensors, None, form, [0.0, 0.0, 0.0])
@@ -302,6 +325,10 @@ CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "running.advance": _advance,
     "running.result": _result,
     "reductions.block_moments": _block_moments,
+    "elementary.exp": _exp,
+    "elementary.log": _log,
+    "elementary.softmax": _softmax,
+    "elementary.entropy": _entropy,
     "exact.sums": _sums,
     "masks.unified": _unified,
     "masks.surviving": _surviving,
