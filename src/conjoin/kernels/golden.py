@@ -28,11 +28,11 @@ GOLDEN: dict[str, str] = {
     "selection.band_sum": "0e4406a6da5f890a15eb7ee5a6d8a2b9f23f6b8d34360fab2b9f1eea86be046c",
     "selection.dropped_signs": "f25ae4e2255ade7c58afebf4f5c1c953964f8a2c38f8ab2d63b6a6ec0f85e274",
     "selection.dropped_ties": "752323bd0c30e219ad1a37529e683c67bd157ea292da07ba99d086c05eab6d29",
-    "eigen.eigh": "c94bf3c152c183e88ac7e126d03a166c5465391172e351ab5e0a6f36e2d0e66a",
     "matrix.gemm": "8832d79f6639bb25c4427b3791e38665c1754c5c996c50dc174f8494c7c9e934",
     "matrix.factor": "5eed2801a93cac26fa3d00f100f1d245000e1c5c33ead5d810631176ab06a209",
     "matrix.solve_lower": "ca3cba84ad7cb20ef730bc154ce21298bd6295017905c805435c8b452abccc70",
     "matrix.add_squares": "beaf90d2d8bce728aaabf40430a728535a8c9531e8f3611a7ca8a1c308c8b3e0",
     "matrix.normalise": "659c308eadbc3f523e8c7316584f16333e60237a14e3e9d6d05d5365ae27f1f0",
     "matrix.jacobi": "c9948814a672c7c953cafd514d00643e5ac6e5d307214d8e7cbc632e0225e581",
+    "eigen.eigh": "c94bf3c152c183e88ac7e126d03a166c5465391172e351ab5e0a6f36e2d0e66a",
 }

@@ -1,5 +1,6 @@
 """Sizes and small values that the reference and the compiled kernels share; part of the determinism contract."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from conjoin.kernels.draws import DrawKey
-from conjoin.kernels.formats import FORMATS, Float64, Raw, encode
+from conjoin.kernels.formats import FORMATS, Float64, Raw, decode, encode
 from conjoin.kernels.golden import GOLDEN
 from conjoin.kernels.layout import NO_CUTOFF, SUM_PIECE, Span, Trim
 
@@ -207,6 +207,23 @@ def _block_l1(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.block_l1(*_inputs(form), form, 0x9999999A, KEYS, 1 << 34)
 
 
+def matrix(form: str, salt: int, rows: int, columns: int) -> Float64:
+    """Numbers of 24 bits and a few exponents, both signs: (rows, columns) float64."""
+    word = patterns("F64", salt + FORMATS[form].code, rows * columns)
+    scale = (((word & np.uint64(7)) + np.uint64(1023 - 28)) << np.uint64(52)).view(np.float64)
+    size = (word >> np.uint64(40)).astype(np.float64) * scale
+    return np.where(word & np.uint64(8), -size, size).reshape(rows, columns)
+
+
+def _gemm(module: ModuleType, form: str) -> Iterator[Any]:
+    a, b, c = matrix(form, 11, 17, 29), matrix(form, 12, 29, 21), matrix(form, 13, 17, 21)
+    tall, wide = (patterns("F64", salt, 51).view(np.float64) for salt in (14, 15))
+    yield module.gemm(c.copy(), a, b, False, False, 0)
+    for region in (-1, 0, 1):
+        yield module.gemm(c.copy(), a, b, True, True, region)
+    yield module.gemm(np.zeros((17, 17)), tall.reshape(17, 3), wide.reshape(3, 17), False, True, 0)
+
+
 def _eigh(module: ModuleType, form: str) -> Iterator[Any]:
     n = 35 if form == "F32" else 7 + FORMATS[form].code
     below, subnormal = np.tri(n, dtype=np.bool_), patterns("F64", 17, n * n) & np.uint64((1 << 52) - 1)
@@ -259,23 +276,6 @@ def _result(module: ModuleType, form: str) -> Iterator[Any]:
                 arguments = (multiplier, divisor, origin, -7.0, 5.0, added_to, n, form, out_form)
                 found = module.result(kept, span, scaled, *arguments)
                 yield np.zeros(1, np.int64) if found is None else found
-
-
-def matrix(form: str, salt: int, rows: int, columns: int) -> Float64:
-    """Numbers of 24 bits and a few exponents, both signs: (rows, columns) float64."""
-    word = patterns("F64", salt + FORMATS[form].code, rows * columns)
-    scale = (((word & np.uint64(7)) + np.uint64(1023 - 28)) << np.uint64(52)).view(np.float64)
-    size = (word >> np.uint64(40)).astype(np.float64) * scale
-    return np.where(word & np.uint64(8), -size, size).reshape(rows, columns)
-
-
-def _gemm(module: ModuleType, form: str) -> Iterator[Any]:
-    a, b, c = matrix(form, 11, 17, 29), matrix(form, 12, 29, 21), matrix(form, 13, 17, 21)
-    tall, wide = (patterns("F64", salt, 51).view(np.float64) for salt in (14, 15))
-    yield module.gemm(c.copy(), a, b, False, False, 0)
-    for region in (-1, 0, 1):
-        yield module.gemm(c.copy(), a, b, True, True, region)
-    yield module.gemm(np.zeros((17, 17)), tall.reshape(17, 3), wide.reshape(3, 17), False, True, 0)
 
 
 def _spd(form: str) -> Float64:
@@ -339,13 +339,13 @@ CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "selection.band_sum": _band_sum,
     "selection.dropped_signs": _dropped_signs,
     "selection.dropped_ties": _dropped_ties,
-    "eigen.eigh": _eigh,
     "matrix.gemm": _gemm,
     "matrix.factor": _factor,
     "matrix.solve_lower": _solve_lower,
     "matrix.add_squares": _add_squares,
     "matrix.normalise": _normalise,
     "matrix.jacobi": _jacobi,
+    "eigen.eigh": _eigh,
 }
 """Every operation by family and name, with its case, which is given the family's module of a backend.
 
