@@ -2,6 +2,7 @@
 
 from conjoin.executor.execute import execute
 from conjoin.executor.receipt import Receipt
+from conjoin.executor.running import RunningReport, RunningSums
 from conjoin.executor.verify import check_output
 
-__all__ = ["Receipt", "check_output", "execute"]
+__all__ = ["Receipt", "RunningReport", "RunningSums", "check_output", "execute"]

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conjoin.executor.jobs import Jobs
+from conjoin.executor.jobs import Job, Jobs, Limits, Step
+from conjoin.executor.running import EXTRA_BYTES, RunningJobs, RunningSums
 from conjoin.executor.sinks import Sink
 from conjoin.executor.slices import Reader, Slice, cost_bytes, cut, read_bytes, scope_of
-from conjoin.executor.workers import Item, pool, run_all, worker_count
+from conjoin.executor.workers import MEMORY_BYTES, Item, pool, run_all, worker_count
+from conjoin.hashing import expect
 from conjoin.kernels import fold_blocks
 from conjoin.plan import Plan
 from conjoin.plan.tasks import Group, Leaves, Task
@@ -25,26 +27,13 @@ from conjoin.strategies.base import Extent, Pass, Scope
 from conjoin.wire.digest import Digest
 
 
-@dataclass(frozen=True, slots=True)
-class _Choose:
-    """Find the source whose bytes are smallest."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Make:
-    """Make the tensor: run the strategy, or copy."""
-
-
-_Step = Pass | _Choose | _Make
-
-
 @dataclass
 class _Open:
     """One tensor on its way through the steps of a stage; touched by the coordinating thread only."""
 
     index: int
     task: Task
-    steps: list[_Step]
+    steps: list[Step]
     waiting: int = 0
     parts: dict[int, Any] = field(default_factory=dict[int, Any])
     total: npt.NDArray[np.int64] | None = None
@@ -62,11 +51,16 @@ class Engine:
         trusted: bool = False,
         progress: Progress = SILENT,
         done: Mapping[int, Leaves] | None = None,
+        running: RunningSums | None = None,
     ) -> None:
         self._plan = plan
         self._sink = sink
         self._progress = progress
-        self._jobs = Jobs(plan, Reader(store, trusted=trusted), sink, trusted=trusted)
+        self._reader = Reader(store, trusted=trusted)
+        self._trusted = trusted
+        self._limits = Limits(0, 0)
+        self._store = store
+        self._running = running
         self._leaves = dict(done or {})
         self._segments = [_segments(group) for group in plan.groups]
         self._measured: dict[int, dict[str, Any]] = {}
@@ -81,7 +75,8 @@ class Engine:
             MissingObjectError, DamagedObjectError, ChangedFileError: an input is not what the plan says.
         """
         kinds = _by_kind(self._plan)
-        workers = workers_for(self._plan, threads, memory_bytes)
+        workers = workers_for(self._plan, threads, memory_bytes, running=self._running is not None)
+        expect(sum(self._hash_bytes(task) for task in self._plan.tasks))
         for stage in range(max([1, *map(len, self._segments)])):
             opened = self._open(stage)
             if not opened:
@@ -89,11 +84,20 @@ class Engine:
             last = stage == max(map(len, self._segments), default=1) - 1
             self._progress.start("merge" if last else "measure", sum(map(_work_bytes, opened.values())))
             for indices, count in zip(kinds, workers, strict=True):
+                self._limits = Limits.of((memory_bytes or MEMORY_BYTES) // count)
+                jobs = self._new_jobs()
+                mine = [opened[index] for index in indices if index in opened]
+                total = sum(self._cost(one) for one in mine)
                 with pool(count) as executor:
-                    starts = (self._begin(opened[index]) for index in indices if index in opened)
-                    run_all(executor, count, starts)
+                    run_all(executor, count, (self._begin(one) for one in mine), jobs.run, total)
             self._finish_model_passes(stage)
         return self._leaves
+
+    def _new_jobs(self) -> Jobs:
+        plain = self._plan, self._reader, self._sink, self._limits
+        if self._running is None:
+            return Jobs(*plain, trusted=self._trusted)
+        return RunningJobs(*plain, trusted=self._trusted, store=self._store, sums=self._running)
 
     def _open(self, stage: int) -> dict[int, _Open]:
         """The tensors that have something to do in a stage, by index."""
@@ -104,10 +108,10 @@ class Engine:
                 opened[index] = _Open(index, task, steps)
         return opened
 
-    def _steps(self, stage: int, index: int, task: Task) -> list[_Step]:
+    def _steps(self, stage: int, index: int, task: Task) -> list[Step]:
         if task.group is None:
-            choose: list[_Step] = [_Choose()] if task.action == "choose" else []
-            return [] if stage or index in self._leaves else [*choose, _Make()]
+            choose: list[Step] = ["choose"] if task.action == "choose" else []
+            return [] if stage or index in self._leaves else [*choose, "make"]
         segments = self._segments[task.group]
         if stage >= len(segments):
             return []
@@ -118,26 +122,29 @@ class Engine:
 
     def _begin(self, one: _Open) -> list[Item]:
         """The items of a tensor's next step; without one the tensor is through."""
-        task, scope = one.task, scope_of(self._plan, one.task)
         if not one.steps:
             return []
         step = one.steps[0]
-        parts = cut(task, scope)
-        one.waiting, one.parts, one.total = max(len(parts), 1), {}, None
-        if isinstance(step, _Choose):
-            return [(partial(self._jobs.choose, task), partial(self._chosen, one))]
-        if not parts:
+        jobs = self._jobs_of(one, step)
+        one.waiting, one.parts, one.total = max(len(jobs), 1), {}, None
+        if not jobs:
             return list(self._collect(one, step, Slice(0, 0), ()))
+        then = partial(self._chosen, one) if step == "choose" else None
+        return [Item(job, self._limits.cost(job), then or partial(self._collect, one, step, job.part)) for job in jobs]
+
+    def _jobs_of(self, one: _Open, step: Step) -> list[Job]:
+        task = one.task
+        parts = [Slice(0, task.elements)] if step == "choose" else cut(task, scope_of(self._plan, task))
         measured = self._measured_of(one.index, task)
-        if isinstance(step, _Make):
-            return [
-                (partial(self._jobs.make, task, part, measured), partial(self._collect, one, step, part))
-                for part in parts
-            ]
-        return [
-            (partial(self._jobs.measure, task, part, step, measured), partial(self._collect, one, step, part))
-            for part in parts
-        ]
+        return [Job(task, part, step, measured) for part in parts]
+
+    def _cost(self, one: _Open) -> float:
+        return sum(self._limits.cost(job) for step in one.steps for job in self._jobs_of(one, step))
+
+    def _hash_bytes(self, task: Task) -> int:
+        """About how much is hashed for a task."""
+        read = 0 if self._trusted else read_bytes(task, Slice(0, task.elements))
+        return read + task.elements * task.out_item_bytes
 
     def _chosen(self, one: _Open, task: Task) -> list[Item]:
         self._progress.advance(read_bytes(one.task, Slice(0, one.task.elements)))
@@ -145,7 +152,7 @@ class Engine:
         one.steps = one.steps[1:]
         return self._begin(one)
 
-    def _collect(self, one: _Open, step: Pass | _Make, part: Slice, result: Any) -> list[Item]:
+    def _collect(self, one: _Open, step: Step, part: Slice, result: Any) -> list[Item]:
         """Take the result of one slice; after the last one, finish the step and begin the next."""
         self._progress.advance(read_bytes(one.task, part))
         if isinstance(step, Pass) and self._covers_model(step, one.task):
@@ -157,9 +164,9 @@ class Engine:
         one.waiting -= 1
         if one.waiting:
             return []
-        if isinstance(step, _Make):
+        if step == "make":
             self._finish_tensor(one)
-        else:
+        elif step != "choose":
             self._finish_pass(one, step)
         one.steps = one.steps[1:]
         return self._begin(one)
@@ -216,13 +223,14 @@ class Engine:
         return {**whole, **self._measured.get(index, {})}
 
 
-def workers_for(plan: Plan, threads: int | None, memory_bytes: int | None) -> list[int]:
+def workers_for(plan: Plan, threads: int | None, memory_bytes: int | None, *, running: bool = False) -> list[int]:
     """How many workers may run at once, for tensors that are cut into slices and for those that are taken whole.
 
     Raises:
         UsageError, MemoryBudgetError: see `worker_count`.
     """
-    return [worker_count(threads, memory_bytes, *_dearest(plan, indices)) for indices in _by_kind(plan)]
+    extra = EXTRA_BYTES if running else 0
+    return [worker_count(threads, memory_bytes, *_dearest(plan, indices, extra)) for indices in _by_kind(plan)]
 
 
 def _by_kind(plan: Plan) -> tuple[list[int], list[int]]:
@@ -234,27 +242,27 @@ def _by_kind(plan: Plan) -> tuple[list[int], list[int]]:
     return cut_up, whole
 
 
-def _dearest(plan: Plan, indices: Iterable[int]) -> tuple[int, str]:
-    """Cost of the most expensive slice, and what it is."""
+def _dearest(plan: Plan, indices: Iterable[int], extra: int) -> tuple[int, str]:
+    """Cost of the most expensive slice, with so many bytes more per element, and what it is."""
     tasks = [plan.tasks[index] for index in indices]
-    cost, name = max(((cost_bytes(task, scope_of(plan, task)), task.name) for task in tasks), default=(0, ""))
+    cost, name = max(((cost_bytes(task, scope_of(plan, task), extra), task.name) for task in tasks), default=(0, ""))
     return cost, f"one slice of tensor `{name}` across everything that is merged"
 
 
-def _segments(group: Group) -> list[list[_Step]]:
+def _segments(group: Group) -> list[list[Step]]:
     """A group's steps by stage: a pass over the whole model is the last of its stage, the strategy the last of all."""
-    segments: list[list[_Step]] = [[]]
+    segments: list[list[Step]] = [[]]
     for one in group.strategy.passes:
         if one.needed(group.params):
             segments[-1].append(one)
             if one.scope(group.params) == "model":
                 segments.append([])
-    segments[-1].append(_Make())
+    segments[-1].append("make")
     return segments
 
 
 def _work_bytes(one: _Open) -> int:
     """Bytes that are read for a tensor in a stage; a choice between sources reads all of them, and then one."""
     everything = read_bytes(one.task, Slice(0, one.task.elements))
-    chosen = isinstance(one.steps[0], _Choose)
+    chosen = one.steps[0] == "choose"
     return everything + everything // len(one.task.sources) if chosen else everything * len(one.steps)

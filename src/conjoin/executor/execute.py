@@ -9,6 +9,7 @@ from pathlib import Path
 from conjoin.errors import MalformedReceiptError, MissingObjectError, StoreError
 from conjoin.executor.engine import Engine, workers_for
 from conjoin.executor.receipt import Receipt
+from conjoin.executor.running import RunningSums
 from conjoin.executor.workfolder import WorkFolder, locked, remove, require_absent, work_path
 from conjoin.plan import Plan
 from conjoin.plan.layout import INDEX_NAME, RECEIPT_NAME, SideFile, rewrite_config
@@ -35,6 +36,7 @@ def execute(
     threads: int | None = None,
     memory_bytes: int | None = None,
     trust_store: bool = False,
+    running: RunningSums | None = None,
     progress: Progress = SILENT,
 ) -> Receipt:
     """Carry out a plan: write the merged checkpoint to the folder `out`, with its receipt, and return the receipt.
@@ -50,6 +52,8 @@ def execute(
         threads: workers; None takes the cores this process may use. The result does not depend on it.
         memory_bytes: budget for buffers, None for 512 MiB; fewer workers run where it is small.
         trust_store: do not hash leaves that the store keeps a copy of; the result then is only as good as the store.
+        running: sums of earlier resolves, to make what they prove without reading everything, and to be kept for the
+            next one. The result does not depend on it.
         progress: told about bytes read.
 
     Raises:
@@ -64,7 +68,7 @@ def execute(
     if earlier is not None:
         return earlier
     require_absent(target)
-    workers_for(plan, threads, memory_bytes)
+    workers_for(plan, threads, memory_bytes, running=running is not None)
     _require_leaves(plan, store)
     with locked(target) as work:
         folder = WorkFolder(work, plan, software_version())
@@ -72,8 +76,10 @@ def execute(
             require_absent(target)
             with folder:
                 done = folder.check_finished()
-                engine = Engine(plan, store, folder, trusted=trust_store, progress=progress, done=done)
+                engine = Engine(plan, store, folder, trusted=trust_store, progress=progress, done=done, running=running)
                 receipt = _complete(folder, plan, store, engine.run(threads=threads, memory_bytes=memory_bytes))
+                if running is not None:
+                    running.prune(plan)
                 folder.publish(target)
         except Exception:
             with suppress(StoreError):

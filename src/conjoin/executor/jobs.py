@@ -1,69 +1,155 @@
-"""Jobs: what a worker does with one slice: read it, measure it or make it, write it, hash it; remembers nothing."""
+"""Jobs: what a worker does with slices: read them, measure or make them, write them, hash them; remembers nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from conjoin.errors import BrokenStrategyError
 from conjoin.executor.sinks import Sink
-from conjoin.executor.slices import Bytes, Reader, Slice, cut
+from conjoin.executor.slices import Bytes, Reader, Slice, cut, read_bytes
+from conjoin.hashing import leaf_digests, width
 from conjoin.kernels import FORMATS, block_count, coefficients, linear
 from conjoin.plan import Plan
 from conjoin.plan.tasks import Group, Leaves, Task
 from conjoin.strategies.base import Block, Pass, Strategy
-from conjoin.wire.digest import LEAF_BYTES, leaf_digest
+from conjoin.wire.digest import LEAF_BYTES
 
 _ONE = coefficients([Fraction(1)])
+_BATCH_BYTES = 92 * 1024 * 1024
+"""Sixteen leaves of four contributions, short ones at the ends of tensors, and what is made of them."""
+_UNHASHED_BYTES = 64 * 1024 * 1024
+_SMALL_BYTES = 8 * 1024 * 1024
+
+
+Step = Pass | Literal["choose", "make"]
+"""What is done with a tensor: measure it, find the source whose bytes are smallest, or make it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One step of one slice; a choice is made on the whole tensor."""
+
+    task: Task
+    part: Slice
+    step: Step
+    measured: Mapping[str, Any]
+
+    @property
+    def in_bytes(self) -> int:
+        """Bytes that are read."""
+        return read_bytes(self.task, self.part)
+
+    @property
+    def out_bytes(self) -> int:
+        """Bytes that are made."""
+        return self.part.elements * self.task.out_item_bytes if self.step == "make" else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker may hold: inputs and outputs of the slices it works on, and outputs that are not hashed yet."""
+
+    batch_bytes: int
+    unhashed_bytes: int
+
+    @classmethod
+    def of(cls, memory_bytes: int) -> "Limits":
+        """The limits for a worker with so much memory; one slice is always let in."""
+        if width() == 1:  # nothing is gained by waiting for more leaves
+            return cls(min(_SMALL_BYTES, memory_bytes), 0)
+        return cls(min(_BATCH_BYTES, memory_bytes * 3 // 4), min(_UNHASHED_BYTES, memory_bytes // 4))
+
+    def cost(self, job: Job) -> float:
+        """The job as a share of what is given to a worker at once."""
+        return max(job.out_bytes / max(self.unhashed_bytes, _SMALL_BYTES), job.in_bytes / (4 * self.batch_bytes))
 
 
 class Jobs:
     """The jobs of one run; any thread may call them."""
 
-    def __init__(self, plan: Plan, reader: Reader, sink: Sink, *, trusted: bool) -> None:
+    def __init__(self, plan: Plan, reader: Reader, sink: Sink, limits: Limits, *, trusted: bool) -> None:
         self._plan = plan
         self._reader = reader
         self._sink = sink
+        self._limits = limits
         self._trusted = trusted
 
-    def measure(self, task: Task, part: Slice, one: Pass, measured: Mapping[str, Any]) -> npt.NDArray[Any]:
+    def run(self, jobs: Sequence[Job]) -> list[Any]:
+        """Do jobs in order; for each what was measured, the chosen task, or the leaves of what was made and written."""
+        results: list[Any] = [None] * len(jobs)
+        made = _Unhashed(results, self._limits.unhashed_bytes)
+        start = 0
+        while start < len(jobs):
+            stop = self._batch_end(jobs, start)
+            if jobs[start].step == "choose":
+                results[start] = self._chosen(jobs[start].task)
+            else:
+                made.make_room(sum(job.out_bytes for job in jobs[start:stop]))
+                arrays = self._reader.read([(job.task, job.part) for job in jobs[start:stop]])
+                for index, sources in enumerate(arrays, start):
+                    self._run(jobs[index], sources, index, results, made)
+            start = stop
+        made.hash()
+        return results
+
+    def _run(self, job: Job, sources: Sequence[Bytes], index: int, results: list[Any], made: "_Unhashed") -> None:
+        if job.step != "make":
+            assert job.step != "choose"
+            results[index] = self._measured(job, job.step, sources)
+            return
+        data, results[index] = self._made(job, sources)
+        for name in job.task.names:
+            self._sink.write(name, job.part.start * job.task.out_item_bytes, data.data)
+        if results[index] is None:
+            made.append(index, data, lasting=not any(np.may_share_memory(data, source) for source in sources))
+
+    def _batch_end(self, jobs: Sequence[Job], start: int) -> int:
+        """Where the jobs end that are read together."""
+        stop, left = start, self._limits.batch_bytes
+        while stop < len(jobs):
+            left -= jobs[stop].in_bytes + jobs[stop].out_bytes
+            if stop > start and (left < 0 or "choose" in (jobs[start].step, jobs[stop].step)):
+                break
+            stop += 1
+        return stop
+
+    def _measured(self, job: Job, step: Pass, sources: Sequence[Bytes]) -> npt.NDArray[Any]:
         """What a pass measures on one slice: int64 to be added, or float64 with a row per canonical block."""
-        group = self._group(task)
-        partial = one.measure(self._block(task, group, part, measured), group.params)
-        rows = block_count(part.elements)
-        if one.combine == "sum":
-            _require(group.strategy, partial, np.int64, partial.shape, f"pass `{one.name}`")
+        group = self._group(job.task)
+        partial = step.measure(self._block(job, group, sources), group.params)
+        rows = block_count(job.part.elements)
+        if step.combine == "sum":
+            _require(group.strategy, partial, np.int64, partial.shape, f"pass `{step.name}`")
         else:
-            _require(group.strategy, partial, np.float64, (rows, *partial.shape[1:]), f"pass `{one.name}`")
+            _require(group.strategy, partial, np.float64, (rows, *partial.shape[1:]), f"pass `{step.name}`")
         return partial
 
-    def make(self, task: Task, part: Slice, measured: Mapping[str, Any]) -> Leaves:
-        """Make one slice of the output, write it under every name of the task, and return the digests of its leaves."""
-        out_size = part.elements * task.out_item_bytes
+    def _made(self, job: Job, sources: Sequence[Bytes]) -> tuple[Bytes, Leaves | None]:
+        """One slice of the output, and its leaves where they are known."""
+        task, part = job.task, job.part
         if task.action == "strategy":
             group = self._group(task)
-            block = self._block(task, group, part, measured)
-            made = group.strategy.function(block, **group.params)
+            made = group.strategy.function(self._block(job, group, sources), **group.params)
             _require(group.strategy, made, FORMATS[task.out_dtype].raw, (part.elements,), "it")
-            data: Bytes = np.ascontiguousarray(made).view(np.uint8)
-        else:
-            data = self._copied(task, part)
-        assert len(data) == out_size
-        view = data.data
-        for name in task.names:
-            self._sink.write(name, part.start * task.out_item_bytes, view)
-        first = part.start * task.out_item_bytes // LEAF_BYTES
-        if task.action != "strategy" and task.dtype == task.out_dtype and not self._trusted:
-            return task.sources[0][first : first + -(-out_size // LEAF_BYTES)]  # verified as it was read
-        return tuple(leaf_digest(view[at : at + LEAF_BYTES]) for at in range(0, out_size, LEAF_BYTES))
+            return np.ascontiguousarray(made).view(np.uint8), None
+        if task.dtype != task.out_dtype:
+            values = sources[0].view(FORMATS[task.dtype].raw)
+            return linear([values], _ONE, task.dtype, task.out_dtype).view(np.uint8), None
+        if self._trusted:
+            return sources[0], None
+        first = part.start * task.item_bytes // LEAF_BYTES
+        return sources[0], task.sources[0][first : first + -(-job.out_bytes // LEAF_BYTES)]  # verified as it was read
 
-    def choose(self, task: Task) -> Task:
+    def _chosen(self, task: Task) -> Task:
         """The task as a copy of the source whose bytes are lexicographically smallest."""
         left = list(range(len(task.sources)))
         for part in cut(task, None):
-            pieces = [bytes(array) for array in self._reader.read(task, part)]
+            pieces = [bytes(array) for array in self._reader.read([(task, part)])[0]]
             smallest = min(pieces[index] for index in left)
             left = [index for index in left if pieces[index] == smallest]
             if len(left) == 1:
@@ -74,15 +160,9 @@ class Jobs:
         assert task.group is not None
         return self._plan.groups[task.group]
 
-    def _copied(self, task: Task, part: Slice) -> Bytes:
-        data = self._reader.read(task, part)[0]
-        if task.dtype == task.out_dtype:
-            return data
-        values = data.view(FORMATS[task.dtype].raw)
-        return linear([values], _ONE, task.dtype, task.out_dtype).view(np.uint8)
-
-    def _block(self, task: Task, group: Group, part: Slice, measured: Mapping[str, Any]) -> Block:
-        arrays = [data.view(FORMATS[task.dtype].raw) for data in self._reader.read(task, part)]
+    def _block(self, job: Job, group: Group, sources: Sequence[Bytes]) -> Block:
+        task = job.task
+        arrays = [data.view(FORMATS[task.dtype].raw) for data in sources]
         base = None if task.base is None else arrays.pop(0)
         return Block(
             tensors=tuple(arrays),
@@ -93,12 +173,42 @@ class Jobs:
             out_format=task.out_dtype,
             name=task.name,
             shape=task.shape,
-            offset=part.start,
+            offset=job.part.start,
             flat_offset=task.flat_offset,
             seeds=self._plan.seeds,
             strategy=group.strategy.name,
-            measured=measured,
+            measured=job.measured,
         )
+
+
+class _Unhashed:
+    """Finished slices whose leaves are still to be hashed: many side by side."""
+
+    def __init__(self, results: list[Any], bytes_max: int) -> None:
+        self._results = results
+        self._bytes_max = bytes_max
+        self._slices: list[tuple[int, Bytes]] = []
+        self._size = 0
+
+    def make_room(self, size: int) -> None:
+        """Hash what is here if so much more would be over the limit."""
+        if self._size + size > self._bytes_max:
+            self.hash()
+
+    def append(self, index: int, data: Bytes, *, lasting: bool) -> None:
+        """Take a slice for the result `index`; what does not last beyond the next reading is hashed at once."""
+        self._slices.append((index, data))
+        self._size += len(data)
+        if self._size > self._bytes_max or not lasting:
+            self.hash()
+
+    def hash(self) -> None:
+        """Put the leaves of all slices into their results, and forget the slices."""
+        views = [data.data[at : at + LEAF_BYTES] for _, data in self._slices for at in range(0, len(data), LEAF_BYTES)]
+        leaves = iter(leaf_digests(views))
+        for index, data in self._slices:
+            self._results[index] = tuple(islice(leaves, -(-len(data) // LEAF_BYTES)))
+        self._slices, self._size = [], 0
 
 
 def _require(strategy: Strategy, array: object, dtype: Any, shape: tuple[int, ...], what: str) -> None:

@@ -32,7 +32,7 @@ EXTRA_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RunningReport:
     """What a run did with running sums.
 
     Attributes:
@@ -68,11 +68,11 @@ class RunningSums:
         self._size_bytes = 0
 
     @property
-    def report(self) -> Report:
+    def report(self) -> RunningReport:
         """What has been done so far."""
         counts = self._counts
         slices = counts["from_sums"] + counts["begun"] + counts["unproven"]
-        return Report(
+        return RunningReport(
             tuple(sorted(self._added)), tuple(sorted(self._taken)), slices, **counts, size_bytes=self._size_bytes
         )
 

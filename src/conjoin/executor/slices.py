@@ -1,21 +1,30 @@
 """Slices: how a tensor is cut for workers, what a slice costs in memory, how its bytes are read; computes nothing."""
 
+import os
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from conjoin.errors import DamagedObjectError
+from conjoin.hashing import leaf_digests
 from conjoin.plan.plan import Plan
 from conjoin.plan.tasks import Leaves, Task
-from conjoin.store.base import Store
+from conjoin.store.base import Place, Store, place_of
+from conjoin.store.files import read_at
 from conjoin.strategies.base import BLOCK_ELEMENTS, Scope
 from conjoin.wire.digest import LEAF_BYTES, Digest
 from conjoin.wire.objects import leaf_name
 
 Bytes = npt.NDArray[np.uint8]
+
+_APART_BYTES = 320
+_OPEN_MAX = 64
+"""Leaves that are open at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +60,10 @@ def cut(task: Task, scope: Scope | None) -> list[Slice]:
     return [Slice(start, min(start + step, task.elements)) for start in range(0, task.elements, step)]
 
 
-def cost_bytes(task: Task, scope: Scope | None) -> int:
-    """Bytes of buffers that one slice takes while it is worked on: everything read, and the result."""
+def cost_bytes(task: Task, scope: Scope | None, extra: int = 0) -> int:
+    """Bytes of buffers that one slice takes while it is worked on: everything read, the result, `extra` per element."""
     elements = min(slice_elements(task, scope), task.elements)
-    return elements * (len(task.reads) * task.item_bytes + task.out_item_bytes)
+    return elements * (len(task.reads) * task.item_bytes + task.out_item_bytes + extra)
 
 
 def read_bytes(task: Task, part: Slice) -> int:
@@ -63,57 +72,111 @@ def read_bytes(task: Task, part: Slice) -> int:
 
 
 class Reader:
-    """Reads slices into buffers that each thread keeps for itself; a leaf is verified when a run first reads it."""
+    """Reads slices into a buffer that each thread keeps for itself; a leaf is verified once in a run.
+
+    That is when it is first read. What the store keeps a copy of is not verified again; a file outside is where it
+    looks changed since.
+    """
 
     def __init__(self, store: Store, *, trusted: bool) -> None:
         self._store = store
         self._trusted = trusted
-        self._verified: set[Digest] = set()
+        self._verified: dict[Digest, tuple[int, ...] | None] = {}
         self._local = threading.local()
 
-    def read(self, task: Task, part: Slice) -> list[Bytes]:
-        """The bytes of one slice from each of the task's `reads`, read-only; valid until this thread reads again.
+    def read(self, wanted: Sequence[tuple[Task, Slice]]) -> list[list[Bytes]]:
+        """The bytes of slices from each of their tasks' `reads`, read-only; valid until this thread reads again.
 
-        Sources that share all leaves of the slice share the array.
+        Sources that share all leaves of a slice share the array. The leaves of all slices are hashed side by side.
 
         Raises:
             MissingObjectError, DamagedObjectError, ChangedFileError: a leaf is not here or not what its digest says.
         """
-        size = part.elements * task.item_bytes
-        first = part.start * task.item_bytes // LEAF_BYTES
-        count = -(-size // LEAF_BYTES)
-        buffers = self._buffers(len(task.reads), size)
-        known: dict[Leaves, Bytes] = {}
-        arrays: list[Bytes] = []
-        for leaves in task.reads:
-            wanted = leaves[first : first + count]
-            array = known.get(wanted)
-            if array is None:
-                array = known[wanted] = buffers[len(known)][:size]
-                self._fill(wanted, array.data)
-                array.flags.writeable = False
-            arrays.append(array)
-        return arrays
+        sizes = [part.elements * task.item_bytes for task, part in wanted]
+        buffer = self._buffer(sum(_room(size) * len(task.reads) for (task, _), size in zip(wanted, sizes, strict=True)))
+        found: list[list[Bytes]] = []
+        leaves: list[tuple[Digest, memoryview]] = []
+        position = 0
+        for (task, part), size in zip(wanted, sizes, strict=True):
+            first, count = part.start * task.item_bytes // LEAF_BYTES, -(-size // LEAF_BYTES)
+            known: dict[Leaves, Bytes] = {}
+            for whole in task.reads:
+                some = whole[first : first + count]
+                if some not in known:
+                    array = known[some] = buffer[position : position + size]
+                    position += _room(size)
+                    leaves += zip(some, _cut(array.data), strict=True)
+                    array.flags.writeable = False
+            found.append([known[whole[first : first + count]] for whole in task.reads])
+        for start in range(0, len(leaves), _OPEN_MAX):
+            self._fill(leaves[start : start + _OPEN_MAX])
+        return found
 
-    def _fill(self, leaves: Sequence[Digest], into: memoryview) -> None:
-        for number, leaf in enumerate(leaves):
-            view = into[number * LEAF_BYTES : (number + 1) * LEAF_BYTES]
-            length = self._store.read_leaf(leaf, view, trusted=self._trusted or leaf in self._verified)
-            if length != len(view):
-                raise DamagedObjectError(
-                    f"the leaf has {length} bytes and the tensor needs {len(view)} here",
-                    where=leaf_name(leaf),
-                    hint="`conjoin fsck` lists every damaged object",
-                )
-            self._verified.add(leaf)
+    def _fill(self, leaves: Sequence[tuple[Digest, memoryview]]) -> None:
+        """Read leaves, those that are to be verified side by side."""
+        with ExitStack() as stack:
+            unproven: list[tuple[Digest, memoryview, Place]] = []
+            for leaf, into in leaves:
+                place = place_of(self._store, leaf)
+                if place is None:
+                    self._read_by_store(leaf, into)
+                    continue
+                stack.callback(os.close, place.descriptor)
+                if not self._is_proven(leaf, place):
+                    unproven.append((leaf, into, place))
+                elif not _read_here(place, into, 0):
+                    self._read_by_store(leaf, into)
+            digests = leaf_digests([into for _, into, _ in unproven], partial(_fill_piece, unproven))
+            for (leaf, into, place), actual in zip(unproven, digests, strict=True):
+                if actual == leaf and place.size_bytes == len(into):
+                    self._verified[leaf] = place.stamp
+                else:
+                    self._read_by_store(leaf, into)
 
-    def _buffers(self, count: int, size: int) -> list[Bytes]:
-        """At least `count` buffers of at least `size` bytes, kept by the thread from slice to slice."""
-        kept: list[Bytes] = getattr(self._local, "kept", [])
-        for index in range(count):
-            if index == len(kept):
-                kept.append(np.empty(size, np.uint8))
-            elif len(kept[index]) < size:
-                kept[index] = np.empty(size, np.uint8)
-        self._local.kept = kept
+    def _is_proven(self, leaf: Digest, place: Place) -> bool:
+        if leaf in self._verified:
+            return self._verified[leaf] == place.stamp
+        return self._trusted and place.stamp is None
+
+    def _read_by_store(self, leaf: Digest, into: memoryview) -> None:
+        """Let the store read a leaf, which knows other places and says what is wrong."""
+        length = self._store.read_leaf(leaf, into, trusted=self._trusted or leaf in self._verified)
+        if length != len(into):
+            raise DamagedObjectError(
+                f"the leaf has {length} bytes and the tensor needs {len(into)} here",
+                where=leaf_name(leaf),
+                hint="`conjoin fsck` lists every damaged object",
+            )
+        self._verified.setdefault(leaf, None)
+
+    def _buffer(self, size: int) -> Bytes:
+        """At least `size` bytes, kept by the thread from call to call."""
+        kept: Bytes | None = getattr(self._local, "kept", None)
+        if kept is None or len(kept) < size:
+            self._local.kept = kept = None
+            self._local.kept = kept = np.empty(size, np.uint8)
         return kept
+
+
+def _room(size: int) -> int:
+    """Bytes kept for an array: leaves that stand at like places of a cache would push each other out."""
+    return -(-size // 64) * 64 + _APART_BYTES
+
+
+def _cut(data: memoryview) -> list[memoryview]:
+    return [data[start : start + LEAF_BYTES] for start in range(0, len(data), LEAF_BYTES)]
+
+
+def _fill_piece(leaves: Sequence[tuple[Digest, memoryview, Place]], index: int, start: int, stop: int) -> None:
+    """Read one piece; where that fails, the digest will differ and the store says why."""
+    _, into, place = leaves[index]
+    _read_here(place, into[start:stop], start)
+
+
+def _read_here(place: Place, into: memoryview, start: int) -> bool:
+    """Read from a leaf's place on, and say whether it could be."""
+    size = len(into)
+    try:
+        return start + size <= place.size_bytes and read_at(place.descriptor, into, place.offset + start) == size
+    except OSError:
+        return False

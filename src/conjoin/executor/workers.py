@@ -2,9 +2,10 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from conjoin.errors import MemoryBudgetError, UsageError
@@ -12,11 +13,26 @@ from conjoin.errors import MemoryBudgetError, UsageError
 MEMORY_BYTES = 512 * 1024 * 1024
 """Default budget for buffers."""
 
-Job = Callable[[], Any]
-Item = tuple[Job, Callable[[Any], Iterable["Item"]]]
-"""A job for a worker, and what to do with its result in the thread that coordinates: more items may follow."""
-
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A job for a worker, and what to do with its result in the thread that coordinates: more items may follow.
+
+    Attributes:
+        job: what the worker's function understands.
+        cost: the share of a bundle that the job fills.
+        then: result → items that have become possible.
+    """
+
+    job: Any
+    cost: float
+    then: Callable[[Any], Iterable["Item"]]
+
+
+Work = Callable[[Sequence[Any]], Sequence[Any]]
+"""Jobs → their results, in a worker's thread."""
 
 
 def default_threads() -> int:
@@ -74,26 +90,48 @@ def pool(workers: int) -> Generator[Executor]:
         threads.shutdown(wait=True, cancel_futures=True)
 
 
-def run_all(executor: Executor, workers: int, starts: Iterable[Iterable[Item]]) -> None:
+def run_all(executor: Executor, workers: int, starts: Iterable[Iterable[Item]], work: Work, total: float) -> None:
     """Run every item and what follows from it; items of an earlier start go first, and few starts are open at once.
 
-    The first failure is raised once; jobs that run then finish, and no other begins.
+    Items go to workers in bundles, full ones at first and small ones near the end, so that no worker waits for another
+    for long. The first failure is raised once; jobs that run then finish, and no other begins.
+
+    Args:
+        executor: a pool.
+        workers: how many run at once.
+        starts: the items that can begin, tensor by tensor.
+        work: does a bundle of jobs.
+        total: the cost of all items.
     """
     opened = iter(starts)
     ready: deque[Item] = deque()
-    running: dict[Future[Any], Callable[[Any], Iterable[Item]]] = {}
-    exhausted = False
+    running: dict[Future[Sequence[Any]], list[Item]] = {}
     while True:
-        while len(running) < 2 * workers and not (exhausted and not ready):
-            if not ready:
-                start = next(opened, None)
-                exhausted = start is None
-                ready.extend(start or ())
-                continue
-            job, then = ready.popleft()
-            running[executor.submit(job)] = then
+        while len(running) < 2 * workers and (bundle := _bundle(opened, ready, min(1.0, total / (3 * workers)))):
+            total -= sum(item.cost for item in bundle)
+            running[executor.submit(work, [item.job for item in bundle])] = bundle
         if not running:
             return
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
-            ready.extendleft(reversed(list(running.pop(future)(future.result()))))
+            follow: list[Item] = []
+            for item, result in zip(running.pop(future), future.result(), strict=True):
+                follow += item.then(result)
+            ready.extendleft(reversed(follow))
+
+
+def _bundle(opened: Iterator[Iterable[Item]], ready: deque[Item], size: float) -> list[Item]:
+    """Items that fill a bundle, or the one that is larger; none where none can begin."""
+    bundle: list[Item] = []
+    while size > 0 or not bundle:
+        if not ready:
+            start = next(opened, None)
+            if start is None:
+                break
+            ready.extend(start)
+            continue
+        if bundle and ready[0].cost > size:
+            break
+        bundle.append(ready.popleft())
+        size -= bundle[-1].cost
+    return bundle

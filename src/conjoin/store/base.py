@@ -5,6 +5,7 @@ Nothing here decides what is trusted: an operation's signature is the log's busi
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from conjoin.errors import DamagedObjectError, MissingObjectError, TrustError
@@ -59,6 +60,29 @@ class Store(Protocol):
     def remove(self, name: str) -> None:
         """Forget an object; does nothing if it is not here."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a leaf's bytes should be, nothing of it verified.
+
+    Attributes:
+        descriptor: a file opened for reading; whoever asked closes it.
+        offset: of the leaf's first byte.
+        size_bytes: of the leaf.
+        stamp: None where only this store writes to the file; else what changes when somebody has changed it.
+    """
+
+    descriptor: int
+    offset: int
+    size_bytes: int
+    stamp: tuple[int, ...] | None
+
+
+def place_of(store: Store, digest: Digest) -> Place | None:
+    """Where to read a leaf in pieces, for stores that keep leaves in files; None where only `read_leaf` can say."""
+    place = getattr(store, "place", None)
+    return cast("Place | None", place(digest)) if place else None
 
 
 def batch(store: Store) -> AbstractContextManager[None]:

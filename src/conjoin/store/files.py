@@ -31,6 +31,7 @@ _NEW_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) 
 _DIRECT = getattr(os, "O_DIRECT", 0)
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PREADV = hasattr(os, "preadv")
 _no_direct: set[int] = set()
 _seek_lock = threading.Lock()
 
@@ -103,14 +104,14 @@ def open_regular(path: str | os.PathLike[str], *, directory: int | None = None) 
 
 def read_at(descriptor: int, into: memoryview, offset: int) -> int:
     """Read at `offset` until `into` is full or the file ends; returns the number of bytes read."""
-    done = 0
-    while done < len(into):
-        if hasattr(os, "preadv"):
-            count = os.preadv(descriptor, [into[done:]], offset + done)
+    done, size = 0, len(into)
+    while done < size:
+        if _PREADV:
+            count = os.preadv(descriptor, [into[done:] if done else into], offset + done)
         else:  # pragma: no cover - Windows
             with _seek_lock:
                 os.lseek(descriptor, offset + done, os.SEEK_SET)
-                piece = os.read(descriptor, len(into) - done)
+                piece = os.read(descriptor, size - done)
             count = len(piece)
             into[done : done + count] = piece
         if count == 0:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from conjoin.errors import DeviceError, StoreError
-from conjoin.store.base import check_leaf, check_object, damaged, is_object, missing, size_limit
+from conjoin.store.base import Place, check_leaf, check_object, damaged, is_object, missing, size_limit
 from conjoin.store.files import (
     Bytes,
     NotRegularError,
@@ -91,6 +91,14 @@ class FolderStore:
         if not trusted:
             check_leaf(digest, into[:done])
         return done
+
+    def place(self, digest: Digest) -> Place | None:
+        """See `store.base.place_of`."""
+        try:
+            descriptor = open_regular(self.root / leaf_name(digest))
+        except (OSError, NotRegularError):
+            return None
+        return Place(descriptor, 0, os.fstat(descriptor).st_size, None)
 
     def put(self, name: str, data: Bytes) -> None:
         """See `Store`."""

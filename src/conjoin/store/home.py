@@ -28,6 +28,7 @@ class Home:
         self.instance = self.local / "instance"
         self.lock = self.local / "lock"
         self.key = self.local / "key"
+        self.running = self.local / "running"
 
     @classmethod
     def of(cls, directory: Path) -> "Home":

@@ -20,6 +20,7 @@ from conjoin.errors import (
     StoreError,
     UnsafePathError,
 )
+from conjoin.store.base import Place
 from conjoin.store.checkpoint import CheckpointTensor
 from conjoin.store.files import (
     NotRegularError,
@@ -82,6 +83,17 @@ class Location:
         if done != self.size_bytes or leaf_digest(into[:done]) != digest:
             raise self._changed("the file it was added from has changed since")
         return done
+
+    def open(self) -> Place:
+        """The leaf's place in its file, which may have changed.
+
+        Raises:
+            OSError, NotRegularError: the file cannot be opened.
+        """
+        descriptor = open_regular(self.path)
+        status = os.fstat(descriptor)
+        stamp = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return Place(descriptor, self.offset, self.size_bytes, stamp)
 
     def _changed(self, what: str) -> ChangedFileError:
         return ChangedFileError(
@@ -263,6 +275,15 @@ class ReplicaStore(FolderStore):
             if not self.references.has(digest):
                 raise
             return self._read_reference(digest, into)
+
+    def place(self, digest: Digest) -> Place | None:
+        """See `store.base.place_of`; of several files outside, the first that can be opened."""
+        if found := super().place(digest):
+            return found
+        for location in self.references.locations(digest):
+            with suppress(OSError, NotRegularError):
+                return location.open()
+        return None
 
     def names(self, prefix: str) -> Iterator[str]:
         """See `Store`."""
