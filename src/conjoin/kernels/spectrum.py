@@ -48,7 +48,8 @@ def eigh(arithmetic: Any, matrix: Float64, vectors: bool, run: Run) -> tuple[Flo
     if not n:
         return np.empty(0), np.empty((0, 0))
     exponent = math.frexp(float(np.abs(matrix).max()))[1]
-    a = np.ascontiguousarray(_times_power(matrix, -exponent))
+    a = _padded(n, n)
+    a[:, :n] = _times_power(matrix, -exponent)
     d, e, tau = _tridiagonal(arithmetic, a, run)
     basis = np.zeros((n, n if vectors else 2))
     _divide(arithmetic, d, e, basis, 0, n, vectors, run)
@@ -60,14 +61,16 @@ def eigh(arithmetic: Any, matrix: Float64, vectors: bool, run: Run) -> tuple[Flo
     factors = [_block_factor(arithmetic, a, tau, start) for start in range(0, n, BLOCK)]
 
     def finish(start: int) -> None:
-        part = rows[start : start + BAND]
-        part[:] = basis[order[start : start + BAND]]
+        chosen = order[start : start + BAND]
+        part = _padded(len(chosen), n)[:, :n]
+        part[:] = basis[chosen]
         for block, factor in enumerate(factors):
-            reflections = a[block * BLOCK : (block + 1) * BLOCK, : (block + 1) * BLOCK]
+            reflections = a[block * BLOCK : (block + 1) * BLOCK, : min((block + 1) * BLOCK, n)]
             active = part[:, : reflections.shape[1]]
             along = _product(arithmetic, _product(arithmetic, active, reflections.T), factor)
             arithmetic.gemm(active, along, reflections, True, True, 0)
-        arithmetic.make_canonical(part)
+        rows[start : start + BAND] = part
+        arithmetic.make_canonical(rows[start : start + BAND])
 
     _each(run, finish, range(0, n, BAND))
     return values, rows.T
@@ -81,6 +84,17 @@ def _product(arithmetic: Any, a: Float64, b: Float64) -> Float64:
     return arithmetic.gemm(np.empty((a.shape[0], b.shape[1])), a, b, False, False, 0)
 
 
+def _padded(height: int, width: int) -> Float64:
+    """Zeros whose rows begin at multiples of 64 bytes but not of 4,096, so that they do not share a place in the cache.
+
+    The columns from `width` on are padding.
+    """
+    stride = (width + 7) // 8 * 8 + 8
+    room = np.zeros(height * stride + 8)
+    first = -room.ctypes.data % 64 // 8
+    return room[first : first + height * stride].reshape(height, stride)
+
+
 def _times_power(values: Float64, exponent: int) -> Float64:
     """The values times 2 to the power, in two factors because one may be out of range."""
     half = exponent // 2
@@ -91,11 +105,11 @@ def _times_power(values: Float64, exponent: int) -> Float64:
 def _tridiagonal(arithmetic: Any, a: Float64, run: Run) -> tuple[Float64, Float64, Float64]:
     """Diagonal, subdiagonal and factors of the reflections Hᵣ = I − τᵣ vᵣ vᵣᵀ, from the last row up.
 
-    T = H₂ … Hₙ₋₁ A Hₙ₋₁ … H₂. Row r of `a` becomes vᵣ, which ends with 1 at r − 1 and zeros behind it.
+    T = H₂ … Hₙ₋₁ A Hₙ₋₁ … H₂. Row r of `a`, a padded array, becomes vᵣ: 1 at r − 1 and zeros behind it.
     """
     n = len(a)
     d, e, tau = np.zeros(n), np.zeros(n), np.zeros(n)
-    left, right = np.zeros((2 * PANEL, n)), np.zeros((2 * PANEL, n))
+    left, right = _padded(2 * PANEL, n), _padded(2 * PANEL, n)
     for top in range(n, 0, -PANEL):
         bottom = max(top - PANEL, 0)
         arithmetic.reduce_panel(a, top, bottom, d, e, tau, left, right)
@@ -111,7 +125,7 @@ def _tridiagonal(arithmetic: Any, a: Float64, run: Run) -> tuple[Float64, Float6
 
 def _block_factor(arithmetic: Any, a: Float64, tau: Float64, start: int) -> Float64:
     """F (b, b) with H_start … H_end = I − Vᵀ F V, the rows of V being the reflections."""
-    rows = a[start : start + BLOCK, : start + BLOCK]
+    rows = a[start : start + BLOCK, : min(start + BLOCK, len(a))]
     return arithmetic.block_factor(_product(arithmetic, rows, rows.T), tau[start : start + BLOCK])
 
 
@@ -376,7 +390,8 @@ def secular_step(
     root with that part's slope, and its part right of it with the slope; the root's own pole counts as left. `near` and
     `following` are the distances to the pole before and the pole behind the root. The step is the root of
     r + s/(near − η) + S/(following − η), which agrees with left and right in value and slope; behind the last pole of
-    r + s/(near − η). A step out of the bounds is replaced by their middle, and so is every other one after the tenth.
+    r + s/(near − η). A step out of the bounds is replaced by their middle; so is, after the tenth, every other one that
+    comes from where the function is more than ¾ of what it was before.
 
     Source: Li, LAPACK working note 89 (1993), "the middle way"; Bunch, Nielsen & Sorensen, Numer. Math. 31 (1978).
     """
@@ -410,7 +425,7 @@ def secular_step(
     if value * change >= 0.0:
         change = -value / slope
     new = at + change
-    if not low < new < high or (step > 10 and step % 2 == 1):
+    if not low < new < high or (step > 10 and step % 2 == 1 and magnitude > 0.75 * before):
         new = low + (high - low) * 0.5
     inside = low < new < high
     return new == at or not inside, new if inside else at, low, high, magnitude
