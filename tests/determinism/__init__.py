@@ -1,0 +1,1 @@
+"""Nothing but the inputs may change a bit: no processor, compiler, library, thread, slice, order or rounding state."""
