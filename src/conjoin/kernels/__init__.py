@@ -10,6 +10,7 @@ from conjoin.kernels.ops.elementary import entropy, exp, log, softmax
 from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ties
 from conjoin.kernels.ops.exact import exact_sums, nearest_total, total
 from conjoin.kernels.ops.masks import Masks, masked, masked_sum, pack, surviving, unanimous, unified, unpack
+from conjoin.kernels.ops.normals import normals
 from conjoin.kernels.ops.order import high_histograms, low_histograms, tie_histograms
 from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, block_moments, fold_blocks
 from conjoin.kernels.ops.running import RunningSum, Way, running_delta_sum, running_linear, running_sum, way
@@ -73,6 +74,7 @@ __all__ = [
     "masked_sum",
     "nearest_f32",
     "nearest_total",
+    "normals",
     "pack",
     "row_bounds",
     "row_ranks",
