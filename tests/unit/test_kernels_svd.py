@@ -98,6 +98,14 @@ def test_equal_and_zero_values():
     assert svd.jacobi_svd(np.eye(7)).values.tobytes() == np.ones(7).tobytes()
 
 
+def test_more_vectors_than_the_rows_that_are_not_zero():
+    a = np.zeros((30, 20))
+    a[4:7] = numbers(13, 3, 20)
+    for found in (svd.jacobi_svd(a), svd.jacobi_svd(a.T)):
+        assert np.count_nonzero(found.values) == 3
+    assert np.abs(product(svd.jacobi_svd(a)) - a).max() < 1e-14
+
+
 def test_low_rank():
     a = np.random.default_rng(5).integers(-8, 9, (60, 5)) @ np.random.default_rng(6).integers(-8, 9, (5, 90)) * 1.0
     scale = np.linalg.norm(a, 2)
@@ -199,8 +207,11 @@ def test_what_is_refused(monkeypatch):
             svd.jacobi_svd(np.where(np.eye(8, 9), bad, a))
     with pytest.raises(BadArrayError, match="largest magnitude"):
         svd.subspace_svd(a * 1e-200, 2, KEY, wide=True)
-    with pytest.raises(BadArrayError, match="NaN"):
-        svd.svd(svd.Panels(8, 9, lambda start, stop: np.full((8, stop - start), np.nan)))
+    for method in (svd.svd, lambda panels: svd.subspace_svd(panels, 2, KEY)):
+        with pytest.raises(BadArrayError, match="largest magnitude of the matrix is nan"):
+            method(svd.Panels(8, 9, lambda start, stop: np.full((8, stop - start), np.nan)))
+        with pytest.raises(BadArrayError, match="largest magnitude of the matrix is 1e-150"):
+            method(svd.Panels(8, 9, lambda start, stop: np.full((8, stop - start), 1e-150), wide=True))
     with pytest.raises(BadArrayError, match="panel has shape"):
         svd.gram_of(svd.Panels(8, 9, lambda start, stop: a), panel=16)
     with pytest.raises(BadArrayError, match="does not fit"):

@@ -33,6 +33,6 @@ GOLDEN: dict[str, str] = {
     "matrix.solve_lower": "ca3cba84ad7cb20ef730bc154ce21298bd6295017905c805435c8b452abccc70",
     "matrix.add_squares": "beaf90d2d8bce728aaabf40430a728535a8c9531e8f3611a7ca8a1c308c8b3e0",
     "matrix.normalise": "659c308eadbc3f523e8c7316584f16333e60237a14e3e9d6d05d5365ae27f1f0",
-    "matrix.jacobi": "c9948814a672c7c953cafd514d00643e5ac6e5d307214d8e7cbc632e0225e581",
+    "matrix.jacobi": "dd11479fe35da7e4f5dcdaa9e717f789b78aa47fc975e9c5644be5480496140d",
     "eigen.eigh": "c94bf3c152c183e88ac7e126d03a166c5465391172e351ab5e0a6f36e2d0e66a",
 }

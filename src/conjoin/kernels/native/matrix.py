@@ -418,9 +418,10 @@ def angle(alpha, beta, gamma):
 def jacobi(w, v, sizes, tolerance, sweeps):
     """Rotate the rows of W (r, m) against one another, and those of V (r, r) along, until all are orthogonal.
 
-    Pairs p < q row by row: the longer one becomes the first; they are left alone where |γ| ≤ tolerance·√α·√β. m is a multiple of LANES, and sizes become
-    the squared norms of the rows. Returns the sweeps done, the last one without a rotation, or `sweeps` + 1 where they
-    did not suffice.
+    Pairs p < q row by row: the longer one becomes the first; they are left alone where |γ| ≤ tolerance·√α·√β. A second
+    row of which a rotation leaves at most the share `tolerance` was rounding and becomes 0. m is a multiple of LANES,
+    and sizes become the squared norms of the rows. Returns the sweeps done, the last one without a rotation, or
+    `sweeps` + 1 where they did not suffice.
     """
     control, r, lanes = jit.enter(), len(w), np.empty(LANES)
     for p in range(r):
@@ -441,6 +442,9 @@ def jacobi(w, v, sizes, tolerance, sweeps):
                     rotate(v[p], v[q], cosine, sine)
                     sizes[p] = lane_dot(w[p], w[p], lanes)
                     sizes[q] = lane_dot(w[q], w[q], lanes)
+                    if sizes[q] <= tolerance * tolerance * beta:
+                        w[q] = 0.0
+                        sizes[q] = 0.0
         if not turned:
             jit.leave(control)
             return sweep + 1

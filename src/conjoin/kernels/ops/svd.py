@@ -40,6 +40,7 @@ NEARLY_ORTHONORMAL, ORTHONORMAL_PASSES = 2.0**-10, 6
 """How near the identity a Gram matrix is whose Cholesky factor leaves nothing but rounding, and the most passes."""
 LARGE, SMALL = 2.0**480, 2.0**-480
 """Between these the largest element lies, so that no square overflows and none that matters underflows."""
+SMALL_BITS = (1023 - 480) << 52
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,20 @@ class Panels:
     wide: bool = False
 
     def cut(self, elements: int) -> Iterator[tuple[slice, Float64]]:
-        """The panels in order, each of so many elements at most, or of one column."""
-        width = max(1, elements // max(1, self.rows))
+        """The panels in order, each of so many elements at most, or of one column.
+
+        Raises:
+            BadArrayError: a panel is of another shape or dtype, or the whole not in the range of `require_range`.
+        """
+        width, largest = max(1, elements // max(1, self.rows)), 0
         for start in range(0, self.columns, width):
             stop = min(self.columns, start + width)
             panel = checked(self.read(start, stop), wide=self.wide)
             require(panel.shape == (self.rows, stop - start), f"a panel has shape {panel.shape}")
+            largest = max(largest, largest_magnitude(panel))
+            require_range(max(largest, SMALL_BITS))
             yield slice(start, stop), panel
+        require_range(largest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +169,6 @@ def svd(
     """
     if not isinstance(matrix, Panels):
         plain = checked(matrix, wide=wide)
-        require_range(plain)
         turned = plain.shape[0] > plain.shape[1]
         found = _svd(in_memory(plain.T if turned else plain, wide=True), rank, panel, run)
         return canonical(found.right, found.values, found.left) if turned else canonical(*_fields(found))
@@ -175,7 +182,6 @@ def _fields(found: Singular) -> tuple[Float64, Float64, Float64]:
 def _svd(panels: Panels, rank: int | None, panel: int, run: Run) -> Singular:
     """Unordered, with any signs."""
     matrix = gram_of(panels, panel=panel, run=run)
-    require(bool(np.isfinite(matrix).all()), "the matrix holds NaN, Inf or numbers whose squares overflow")
     count = panels.rows if rank is None else min(rank, panels.rows)
     left = eigh(matrix, run=run)[1][:, ::-1][:, :count].copy()
     right, sums = np.empty((panels.columns, count)), np.zeros(count)
@@ -198,12 +204,19 @@ def canonical(left: Float64, values: Float64, right: Float64) -> Singular:
     return Singular(left, values, right)
 
 
-def require_range(matrix: Float64) -> None:
-    """Refuse NaN, Inf, and numbers that are too large or all too small to be squared."""
+def largest_magnitude(matrix: Float64) -> int:
+    """The largest of the elements' bits without their sign, which order as magnitudes do; NaN is above Inf."""
     sizes = np.ascontiguousarray(matrix).view(np.uint64) & np.uint64(0x7FFF_FFFF_FFFF_FFFF)
-    largest = float(sizes.max(initial=0).view(np.float64))
-    fits = largest == 0 or SMALL <= largest <= LARGE
-    require(fits, f"the largest magnitude is {largest:.6g}; it must be finite, and a scale apart from 1 taken off it")
+    return int(sizes.max(initial=0))
+
+
+def require_range(bits: int) -> None:
+    """Refuse a largest magnitude of NaN or Inf, or one whose square is near overflow or underflow."""
+    largest = float(np.uint64(bits).view(np.float64))
+    require(
+        largest == 0 or SMALL <= largest <= LARGE,
+        f"the largest magnitude of the matrix is {largest:.6g}; it must be 0, or between 2^-480 and 2^480",
+    )
 
 
 def jacobi_svd(matrix: Float64) -> Singular:
@@ -224,7 +237,7 @@ def jacobi_svd(matrix: Float64) -> Singular:
         BadArrayError: of other arrays, NaN and Inf included.
     """
     plain = checked(matrix)
-    require_range(plain)
+    require_range(largest_magnitude(plain))
     turned = plain.shape[0] < plain.shape[1]
     w = np.ascontiguousarray(plain if turned else plain.T).copy()
     (r, length), v = w.shape, np.eye(len(w))
@@ -305,8 +318,6 @@ def subspace_svd(
         BadArrayError: of other arrays, NaN and Inf included.
     """
     panels = matrix if isinstance(matrix, Panels) else in_memory(matrix, wide=wide)
-    if not isinstance(matrix, Panels):
-        require_range(checked(matrix))
     size = min(rank + oversampling, panels.rows, panels.columns)
     left = orthonormal(products(panels, start_vectors(key, panels.columns, size), panel=panel, run=run), run=run)
     for _ in range(power):

@@ -74,7 +74,8 @@ def normalise(x: Float64, sizes: Float64) -> Float64:
 def jacobi(w: Float64, v: Float64, tolerance: float, sweeps: int) -> tuple[Float64, int]:
     """Rotate the rows of W (r, m) against one another, and those of V (r, r) along, in place, until all are orthogonal.
 
-    Pairs p < q row by row: the longer one becomes the first; they are left alone where |γ| ≤ tolerance·√α·√β.
+    Pairs p < q row by row: the longer one becomes the first; they are left alone where |γ| ≤ tolerance·√α·√β. A second
+    row of which a rotation leaves at most the share `tolerance` was rounding and becomes 0.
 
     Returns:
         The squared norms of the rows, and the sweeps done, the last one without a rotation; `sweeps` + 1 where they did
@@ -91,10 +92,12 @@ def jacobi(w: Float64, v: Float64, tolerance: float, sweeps: int) -> tuple[Float
                 gamma = _lane_dot(w[p], w[q])
                 if abs(gamma) > tolerance * np.sqrt(sizes[p]) * np.sqrt(sizes[q]):
                     turned = True
-                    cosine, sine = _angle(sizes[p], sizes[q], gamma)
+                    beta, (cosine, sine) = sizes[q], _angle(sizes[p], sizes[q], gamma)
                     for x in (w, v):
                         x[p], x[q] = cosine * x[p] - sine * x[q], sine * x[p] + cosine * x[q]
                     sizes[p], sizes[q] = _lane_dot(w[p], w[p]), _lane_dot(w[q], w[q])
+                    if sizes[q] <= tolerance * tolerance * beta:
+                        w[q] = sizes[q] = 0.0
             if not turned:
                 return sizes, sweep + 1
     return sizes, sweeps + 1
