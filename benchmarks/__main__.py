@@ -15,7 +15,7 @@ from benchmarks.context import Context, run_part
 from benchmarks.measure import machine
 from benchmarks.report import Part, show
 
-PARTS = ("kernels", "commands", "accuracy", "load", "contributions", "scaling")
+PARTS = ("kernels", "linear_algebra", "commands", "accuracy", "load", "contributions", "scaling")
 WITH_PEERS = ("commands", "accuracy", "contributions")
 OUT = Path(__file__).parent / "out"
 
@@ -40,6 +40,8 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="conjoin-bench-", dir=given.where))
     context = Context(scratch, given.quick, given.runs or (1 if given.quick else 3), given.peer_runs, tools)
     print(machine(), flush=True)
+    if given.quick:
+        print("quick: small models, so starting a process weighs more than the goals allow for", flush=True)
     found: dict[str, Part] = {}
     try:
         for name in dict.fromkeys(chosen):

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -25,13 +25,13 @@ ALL, NOTHING, OUTPUT = "every input leaf; output hashed", "nothing", "output has
 
 @dataclass(frozen=True)
 class Method:
-    """One way to merge: what conjoin runs, and what mergekit calls the same."""
+    """One way to merge: what conjoin runs, and what mergekit calls the same (run where it has parameters)."""
 
     strategy: str
     params: Mapping[str, str]
-    peer: str
-    peer_parameters: Mapping[str, float]
-    peer_base: bool
+    peer: str = ""
+    peer_parameters: Mapping[str, float] = field(default_factory=dict[str, float])
+    peer_base: bool = False
     goals: tuple[float, float | None] | None = None
     """How many times less CPU than mergekit: verified, and with --trust-store."""
 
@@ -41,15 +41,14 @@ class Method:
         return " ".join([self.strategy, *(f"{key}={value}" for key, value in self.params.items())])
 
 
-THIRD = {"weight": 1.0}
 METHODS = (
-    Method("weight_average", {}, "", {}, False),
-    Method("linear", {}, "linear", THIRD, False, (3, 6)),
-    Method("task_arithmetic", {}, "task_arithmetic", THIRD, True, (3, 6)),
-    Method("ties", {"density": "0.2"}, "ties", {**THIRD, "density": 0.2}, True, (12, 20)),
-    Method("ties", {"density": "0.5"}, "ties", {**THIRD, "density": 0.5}, True, (12, 20)),
-    Method("dare", {"density": "0.5"}, "dare_linear", {**THIRD, "density": 0.5}, True, (6, None)),
-    Method("slerp", {}, "karcher", {}, False),
+    Method("weight_average", {}),
+    Method("linear", {}, "linear", {"weight": 1}, False, (3, 6)),
+    Method("task_arithmetic", {}, "task_arithmetic", {"weight": 1}, True, (3, 6)),
+    Method("ties", {"density": "0.2"}, "ties", {"weight": 1, "density": 0.2}, True, (12, 20)),
+    Method("ties", {"density": "0.5"}, "ties", {}, True, (12, 20)),  # mergekit's cost does not depend on it
+    Method("dare", {"density": "0.5"}, "dare_linear", {"weight": 1, "density": 0.5}, True, (6, None)),
+    Method("slerp", {}, "karcher", {"max_iter": 10}, False),
 )
 
 
@@ -71,8 +70,8 @@ def measure(context: Context) -> Part:
         Table(f"resolving, base + 3: {title}", columns, [[*name, *figure.cells] for name, figure in figures.items()]),
     ]
     part.goals = _goals(figures, taken)
-    bars = [Series(name, [0.0], [figure.cpu_s]) for (name, _), figure in figures.items()]
-    part.plots = [Plot("commands", f"resolve, base + 3 ({title})", "", "CPU seconds", bars)]
+    dots = [Series(name, [0.0], [figure.cpu_s]) for (name, _), figure in figures.items()]
+    part.plots = [Plot("commands", f"resolve, base + 3 ({title})", "", "CPU seconds", dots)]
     return part
 
 
@@ -114,10 +113,7 @@ def _resolves(context: Context, replica: Path, base: Path, tunes: list[Path]) ->
     for _ in range(context.runs):
         for name, command in commands.items():
             taken.setdefault(name, []).append(_timed(context, command))
-    if context.tools:
-        for name, command in _peer_commands(context, base, tunes).items():
-            taken[name] = [_timed(context, command) for _ in range(context.peer_runs)]
-    return taken
+    return taken | (_peers(context, context.tools, base, tunes) if context.tools else {})
 
 
 Command = Callable[[Path], list[str | Path]]
@@ -134,13 +130,17 @@ def _timed(context: Context, command: Command) -> Run:
     return figure
 
 
+def _plain(inputs: str, what: str) -> str:
+    return f"plain: read {inputs}, {'hash them, ' if what == ALL else ''}hash and write 1"
+
+
 def _plain_commands(context: Context, replica: Path) -> dict[tuple[str, str], Command]:
     commands: dict[tuple[str, str], Command] = {}
     for strategy, inputs in (("linear", "3 tunes"), ("task_arithmetic", "base + 3")):
         jobs = context.scratch / f"{strategy}.jobs"
         jobs.write_text(_output(module("plain", "list", replica, strategy)))
         for mode, what in (("hashed", ALL), ("unhashed", OUTPUT)):
-            commands[f"plain: read {inputs}, write 1", what] = lambda out, jobs=jobs, mode=mode: module(
+            commands[_plain(inputs, what), what] = lambda out, jobs=jobs, mode=mode: module(
                 "plain", "run", jobs, out, mode
             )
     return commands
@@ -150,48 +150,50 @@ def _output(command: list[str | Path]) -> str:
     return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
 
 
-def _peer_commands(context: Context, base: Path, tunes: list[Path]) -> dict[tuple[str, str], Command]:
-    commands: dict[tuple[str, str], Command] = {}
-    tools = context.tools
-    assert tools is not None
+def _peers(context: Context, tools: Path, base: Path, tunes: list[Path]) -> dict[tuple[str, str], list[Run]]:
+    """Runs of mergekit: its first method with one and two threads, the others with the number that cost less."""
+    taken: dict[tuple[str, str], list[Run]] = {}
+    settings = [1] if context.quick else [1, 2]
     for method in METHODS:
-        if not method.peer:
+        if not method.peer_parameters:
             continue
-        for threads in (1,) if context.quick else (1, 2):
-            density = f" density={method.params['density']}" if "density" in method.params else ""
-            name = f"mergekit {method.peer}{density}, {threads} thread{'s' * (threads > 1)}"
-            commands[name, NOTHING] = lambda out, method=method, threads=threads: peers.mergekit(
-                tools,
-                context.scratch / "mergekit.yml",
-                out,
-                method.peer,
-                tunes,
-                base=base if method.peer_base else None,
-                threads=threads,
-                parameters=[method.peer_parameters] * len(tunes),
-            )
-    return commands
+        costs: dict[float, int] = {}
+        for threads in settings:
+
+            def command(out: Path, method: Method = method, threads: int = threads) -> list[str | Path]:
+                origin = base if method.peer_base else None
+                given = [method.peer_parameters] * len(tunes)
+                config = context.scratch / "mergekit.yml"
+                return peers.mergekit(
+                    tools, config, out, method.peer, tunes, base=origin, threads=threads, parameters=given
+                )
+
+            runs = [_timed(context, command) for _ in range(context.peer_runs)]
+            taken[f"mergekit {method.peer}, {threads} thread{'s' * (threads > 1)}", NOTHING] = runs
+            costs[medians(runs).cpu_s] = threads
+        settings = [costs[min(costs)]]
+    return taken
 
 
 def _goals(figures: Mapping[tuple[str, str], Run], taken: Mapping[tuple[str, str], list[Run]]) -> list[Goal]:
     """Ratios between medians; those to the plain reader are medians of the ratios within a turn."""
     goals: list[Goal] = []
 
-    def ratio(of: tuple[str, str], to: tuple[str, str], field: str) -> float:
+    def ratio(of: tuple[str, str], to: tuple[str, str], figure: str) -> float:
         pairs = zip(taken[of], taken[to], strict=True)
-        return median(getattr(one, field) / getattr(other, field) for one, other in pairs)
+        return median(getattr(one, figure) / getattr(other, figure) for one, other in pairs)
 
     for strategy, inputs in (("linear", "3 tunes"), ("task_arithmetic", "base + 3")):
-        plain = f"plain: read {inputs}, write 1"
         for suffix, what in (("", ALL), (" --trust-store", OUTPUT)):
-            for field, unit in (("cpu_s", "CPU"), ("wall_s", "wall")):
+            for figure, unit in (("cpu_s", "CPU"), ("wall_s", "wall")):
                 text = f"resolve {strategy}{suffix}: {unit} against plain reading, hashing, writing"
-                goals.append(at_most(text, ratio((f"{strategy}{suffix}", what), (plain, what), field), 1.25))
+                goals.append(
+                    at_most(text, ratio((f"{strategy}{suffix}", what), (_plain(inputs, what), what), figure), 1.25)
+                )
     for name, limit_s in (("linear", 2.0), ("ties density=0.2", 4.0), ("ties density=0.5", 4.0)):
         goals.append(at_most(f"resolve {name}, verified: wall seconds", figures[name, ALL].wall_s, limit_s))
     for method in METHODS:
-        density = f" density={method.params['density']}" if "density" in method.params else ""
-        rivals = [f for (name, _), f in figures.items() if name.startswith(f"mergekit {method.peer}{density},")]
+        rivals = [f for (name, _), f in figures.items() if name.startswith(f"mergekit {method.peer},")]
         if not method.peer or not rivals:
             continue
         rival = min(rivals, key=lambda figure: figure.cpu_s)

@@ -25,11 +25,11 @@ def draw(plots: Sequence[Plot], folder: Path) -> list[Path]:
 def _drawn(plot: Plot, path: Path) -> Path:
     from matplotlib import pyplot
 
-    bars = all(len(series.x) == 1 for series in plot.series)
-    figure, axes = pyplot.subplots(figsize=(9, 0.28 * len(plot.series) + 1.5 if bars else 5), layout="constrained")
+    dots = all(len(series.x) == 1 for series in plot.series)
+    figure, axes = pyplot.subplots(figsize=(9, 0.28 * len(plot.series) + 1.5 if dots else 5), layout="constrained")
     axes.set_title(plot.title, fontsize=10)
-    if bars:
-        _bars(axes, plot)
+    if dots:
+        _dots(axes, plot)
     else:
         _lines(axes, plot)
     figure.savefig(path, dpi=120)
@@ -37,14 +37,19 @@ def _drawn(plot: Plot, path: Path) -> Path:
     return path
 
 
-def _bars(axes: Any, plot: Plot) -> None:
-    """A bar per series, longest at the top, logarithmic."""
+def _dots(axes: Any, plot: Plot) -> None:
+    """A dot per series, smallest at the bottom, logarithmic."""
+    colours = {"plain": "#999999", "memcpy": "#999999", "hashlib": "#999999", "mergekit": "#cc6677"}
     series = sorted(plot.series, key=lambda one: one.y[0])
-    shown = axes.barh([one.label for one in series], [one.y[0] for one in series], color="#4477aa")
-    axes.bar_label(shown, fmt="%.3g", padding=2, fontsize=8)
+    values = [one.y[0] for one in series]
+    shown = [colours.get(one.label.split()[0].rstrip(":"), "#4477aa") for one in series]
+    axes.scatter(values, [one.label for one in series], c=shown)
+    for place, value in enumerate(values):
+        axes.annotate(f"{value:.3g}", (value, place), (6, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_xscale("log")
     axes.set_xlabel(f"{plot.y_label} (logarithmic)")
     axes.tick_params(axis="y", labelsize=8)
+    axes.grid(axis="x", which="both", alpha=0.3)
     axes.margins(x=0.1)
 
 
