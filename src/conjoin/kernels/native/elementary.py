@@ -73,7 +73,8 @@ def exp(values, out):
     control = jit.enter()
     for start in range(0, len(values), PIECE):
         part = out[start : start + PIECE]
-        part[:] = values[start : start + PIECE]
+        for j in range(len(part)):
+            part[j] = values[start + j]
         exp_piece(part, len(part))
     jit.leave(control)
 
@@ -84,7 +85,8 @@ def log(values, out):
     control = jit.enter()
     for start in range(0, len(values), PIECE):
         part = out[start : start + PIECE]
-        part[:] = values[start : start + PIECE]
+        for j in range(len(part)):
+            part[j] = values[start + j]
         log_piece(part, len(part))
     jit.leave(control)
 

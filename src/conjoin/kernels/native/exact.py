@@ -104,5 +104,6 @@ def sums(sources, base, centred, n, form, kind, out):
             if start & 0xF_FFFF == 0:
                 carried(words)
         carried(words)
-        out[i] = words
+        for at in range(len(words)):
+            out[i, at] = words[at]
     jit.leave(control)

@@ -103,7 +103,8 @@ def unified(sources, base, n, form, out_form, by_sum, zero_sign, added, a, b, ma
             best_by_sum(rows, zero_sign, sign, best, count)
         else:
             best_by_size(rows, best, count)
-        sign[:count] = best[:count]
+        for j in range(count):  # assigning a slice would compile a message about shapes, with a logarithm in it
+            sign[j] = best[j]
         signs(sign, 0.0, count)
         for i in range(len(masks)):
             row = rows[i]
