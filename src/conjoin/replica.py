@@ -42,7 +42,7 @@ from conjoin.wire.envelope import seal
 from conjoin.wire.keys import parse_public_key
 
 if TYPE_CHECKING:
-    from conjoin.executor import Receipt
+    from conjoin.executor import Receipt, RunningSums
     from conjoin.plan import Plan, Recipe
 
 RETRACTED_ADDS_PER_OPERATION = 12
@@ -480,6 +480,7 @@ class Replica:
         memory_bytes: int | None = None,
         trust_store: bool = False,
         device: str | None = None,
+        running: "bool | RunningSums" = False,
         progress: Progress = SILENT,
         **params: Any,
     ) -> "Receipt":
@@ -493,6 +494,8 @@ class Replica:
             memory_bytes: budget for buffers; None takes the executor's default.
             trust_store: do not hash what was copied into the store; files added in place are always verified.
             device: a device of torch, such as `cuda`, for the operations it has; the bytes are the same.
+            running: keep running sums, so that the next resolve reads only what was added or retracted since; the bytes
+                are the same. `running_sums()` in place of True tells afterwards what was done.
             progress: told about bytes read.
             params: the strategy's parameters, as decimal strings, choices or flags.
         """
@@ -509,8 +512,15 @@ class Replica:
                 threads=threads,
                 memory_bytes=memory_bytes,
                 trust_store=trust_store,
+                running=self.running_sums() if running is True else running or None,
                 progress=progress,
             )
+
+    def running_sums(self) -> "RunningSums":
+        """The running sums kept here, for `resolve`; a folder that may be removed at any time."""
+        from conjoin.executor import RunningSums
+
+        return RunningSums(self._home.running)
 
     def fsck(self, *, repair_from: PathLike | None = None, progress: Progress = SILENT) -> FsckReport:
         """Read every object again and name each damaged one; `repair_from` replaces those that it has intact."""

@@ -1,5 +1,6 @@
 """The commands that merge and check: resolve, verify, strategies; each calls the public API once."""
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,6 +82,7 @@ def register(app: typer.Typer) -> None:
             "conjoin resolve slerp -p t.7f3a91c2=0.3 -o merged/",
             "conjoin resolve linear --weight 7f3a91c2=0.7 --weight 02be44d0=0.3 -o merged/",
             "conjoin resolve --recipe recipe.json -o merged/",
+            "conjoin resolve weight_average --running -o merged/",
         ),
     )(resolve)
     app.command(
@@ -154,6 +156,13 @@ def resolve(
         str | None,
         typer.Option("--device", metavar="NAME", help="Compute on a device of torch, such as cuda: the same bytes."),
     ] = None,
+    running: Annotated[
+        bool,
+        typer.Option(
+            "--running",
+            help="Keep running sums, up to 4 times a BF16 model, so that the next resolve reads only what has changed.",
+        ),
+    ] = False,
     where: Where = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -175,6 +184,7 @@ def resolve(
     }
     options = {name: value.value for name, value in chosen.items() if value is not None}
     with shell.replica() as replica, shell.bar() as bar:
+        sums = replica.running_sums() if running else None
         receipt = replica.resolve(
             _recipe(replica, strategy, recipe, params or [], weights or [], options),
             out,
@@ -183,11 +193,12 @@ def resolve(
             memory_bytes=memory_bytes,
             trust_store=trust_store,
             device=device,
+            running=sums or False,
             progress=bar,
         )
 
     def human() -> list[Any]:
-        from conjoin.apps.cli.render import count, facts, short
+        from conjoin.apps.cli.render import count, facts, running_line, short
 
         k = count(len(receipt.contributions), "contribution")
         return [
@@ -197,12 +208,14 @@ def resolve(
                     ("by", f"{receipt.recipe.strategy} over {k}, root {short(receipt.root)}"),
                     ("output", receipt.output),
                     ("recipe", receipt.recipe_digest),
+                    *([("running", running_line(sums.report, receipt.recipe.strategy))] if sums else []),
                 ]
             ),
             f"next: {shell.command(f'verify {out}')}, or the same on any other replica of the space",
         ]
 
-    shell.tell(receipt.to_json(), brief=receipt.output, human=human)
+    done = {} if sums is None else {"running": asdict(sums.report)}
+    shell.tell({**receipt.to_json(), **done}, brief=receipt.output, human=human)
     if not shell.as_json:
         from conjoin.apps.cli.render import warn
 

@@ -9,6 +9,7 @@ from conjoin.apps.cli.failure import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from conjoin.executor import RunningReport
     from conjoin.inventory import ContributionInfo, OperationInfo, Status
     from conjoin.strategies.base import Parameter, Strategy
     from conjoin.sync.report import SyncReport
@@ -59,6 +60,21 @@ def size(size_bytes: int | None) -> str:
 def count(number: int, noun: str) -> str:
     """`1 tensor`, `2 tensors`, `1,234 tensors`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def running_line(report: "RunningReport", strategy: str) -> str:
+    """What a resolve did with running sums, in a line."""
+    if not report.slices:
+        return f"no sum is kept: with these parameters {strategy} does not follow from one sum of its contributions"
+    parts = [f"{count(len(report.added), 'contribution')} added, {len(report.taken_out)} taken out"]
+    parts.append(f"{report.from_sums:,} of {count(report.slices, 'slice')} from sums")
+    if report.begun:
+        parts.append(f"{report.begun:,} begun")
+    if report.unproven:
+        parts.append(f"{report.unproven:,} recomputed, not proven")
+    if report.not_kept:
+        parts.append(f"{report.not_kept:,} not kept")
+    return ", ".join([*parts, f"{size(report.size_bytes)} kept"])
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> "Table":

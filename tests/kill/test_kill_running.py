@@ -1,0 +1,42 @@
+"""kill -9 at every change that a running resolve makes, while it moves the sums of an earlier one."""
+
+from pathlib import Path
+
+import pytest
+
+from conjoin.replica import Replica
+from conjoin.verification import verify
+from tests.kill.conftest import fresh_copy
+from tests.kill.everywhere import kill_everywhere
+
+
+@pytest.fixture
+def summed(space: Path, tmp_path: Path) -> Path:
+    """The space with sums of one contribution, and another one visible since."""
+    top = fresh_copy(space, tmp_path / "summed")
+    with Replica.open(top / "a") as replica:
+        replica.resolve("weight_average", tmp_path / "earlier", running=True)
+        replica.add(space / "models" / "two")
+        replica.add(space / "models" / "three")
+        replica.retract(replica.visible[0])
+    return top
+
+
+def test_running_resolve_killed_at_every_change_is_right_afterwards(summed: Path, tmp_path: Path) -> None:
+    with Replica.open(summed / "a") as replica:
+        expected = replica.resolve("weight_average", tmp_path / "expected").output
+
+    def check(top: Path) -> None:
+        with Replica.open(top / "a") as replica:
+            assert verify(top / "out", replica).output == expected
+            again = top / f"again-{len(list(top.iterdir()))}"
+            sums = replica.running_sums()
+            assert replica.resolve("weight_average", again, running=sums).output == expected
+            assert not [path for path in sums.kept.folder.iterdir() if path.name.startswith(".")]
+
+    points = kill_everywhere(
+        lambda number: fresh_copy(summed, tmp_path / "copies" / str(number)),
+        lambda top: ["-C", str(top / "a"), "resolve", "weight_average", "--running", "-o", str(top / "out")],
+        check,
+    )
+    assert points > 10
