@@ -10,6 +10,7 @@ from conjoin.kernels.ops.elementary import entropy, exp, log, softmax
 from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ties
 from conjoin.kernels.ops.exact import exact_sums, nearest_total, total
 from conjoin.kernels.ops.masks import Masks, masked, masked_sum, pack, surviving, unanimous, unified, unpack
+from conjoin.kernels.ops.matrix import cholesky, gemm, gram, multiply_into, solve, solve_triangular
 from conjoin.kernels.ops.normals import normals
 from conjoin.kernels.ops.order import high_histograms, low_histograms, tie_histograms
 from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, block_moments, fold_blocks
@@ -25,6 +26,7 @@ from conjoin.kernels.ops.selection import (
     row_ranks,
 )
 from conjoin.kernels.ops.streams import draws
+from conjoin.kernels.ops.svd import Panels, Singular, jacobi_svd, orthonormal, subspace_svd, svd
 from conjoin.kernels.scalars import Coefficients, coefficients, nearest_f32
 
 __all__ = [
@@ -37,7 +39,9 @@ __all__ = [
     "Format",
     "Found",
     "Masks",
+    "Panels",
     "RunningSum",
+    "Singular",
     "Trim",
     "Way",
     "backend_note",
@@ -47,6 +51,7 @@ __all__ = [
     "block_l1",
     "block_moments",
     "bounds_of",
+    "cholesky",
     "coefficients",
     "computing_on",
     "count_nonfinite",
@@ -66,15 +71,20 @@ __all__ = [
     "exact_sums",
     "exp",
     "fold_blocks",
+    "gemm",
+    "gram",
     "high_histograms",
+    "jacobi_svd",
     "linear",
     "log",
     "low_histograms",
     "masked",
     "masked_sum",
+    "multiply_into",
     "nearest_f32",
     "nearest_total",
     "normals",
+    "orthonormal",
     "pack",
     "row_bounds",
     "row_ranks",
@@ -84,7 +94,11 @@ __all__ = [
     "select_from_bottom",
     "select_from_top",
     "softmax",
+    "solve",
+    "solve_triangular",
+    "subspace_svd",
     "surviving",
+    "svd",
     "tie_histograms",
     "ties",
     "total",
