@@ -72,7 +72,7 @@ def test_interrupted_at_every_report(expected: tuple[str, dict[str, bytes]], tmp
     name, files = expected
     store = MemoryStore()
     plan = planned(name, store)
-    for at in range(1, 40, 1 if name == "weight_average" else 4):
+    for at in range(1, 60, 1 if name == "weight_average" else 4):
         out = tmp_path / str(at)
         try:
             execute(plan, store, out, threads=1 + at % 2, progress=Interrupting(at))

@@ -7,6 +7,7 @@ its remaining passes, and in its last stage through the strategy itself, without
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ class Engine:
         """The tensors that have something to do in a stage, by index."""
         opened: dict[int, _Open] = {}
         for index, task in enumerate(self._plan.tasks):
-            steps = self._steps(stage, index, task)
+            steps = self._due(index, task, self._steps(stage, index, task))
             if steps:
                 opened[index] = _Open(index, task, steps)
         return opened
@@ -120,8 +121,15 @@ class Engine:
         # What a model-wide pass measures needs every tensor of the group, finished ones too.
         return [] if all(i in self._leaves for i in self._plan.groups[task.group].tasks) else segments[stage]
 
+    def _due(self, index: int, task: Task, steps: list[Step]) -> list[Step]:
+        """The steps from the first one on that has something left to find."""
+        measured = self._measured_of(index, task)
+        settled = takewhile(lambda step: isinstance(step, Pass) and step.settled(measured), steps)
+        return steps[len(list(settled)) :]
+
     def _begin(self, one: _Open) -> list[Item]:
         """The items of a tensor's next step; without one the tensor is through."""
+        one.steps = self._due(one.index, one.task, one.steps)
         if not one.steps:
             return []
         step = one.steps[0]

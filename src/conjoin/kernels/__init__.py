@@ -4,7 +4,7 @@ from conjoin.kernels.backend import backend_note, computing_on, current, use, us
 from conjoin.kernels.counting import Found, select_from_bottom, select_from_top
 from conjoin.kernels.draws import DrawKey, draw_key, drop_threshold, effective_keep
 from conjoin.kernels.formats import FORMATS, Format, decode, encode
-from conjoin.kernels.layout import BLOCK_ELEMENTS, Aggregate, Trim
+from conjoin.kernels.layout import BLOCK_ELEMENTS, Aggregate, Bracket, Trim
 from conjoin.kernels.ops.checks import count_nonfinite
 from conjoin.kernels.ops.elementary import entropy, exp, log, softmax
 from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ties
@@ -12,7 +12,7 @@ from conjoin.kernels.ops.exact import exact_sums, nearest_total, total
 from conjoin.kernels.ops.masks import Masks, masked, masked_sum, pack, surviving, unanimous, unified, unpack
 from conjoin.kernels.ops.matrix import cholesky, gemm, gram, multiply_into, solve, solve_triangular
 from conjoin.kernels.ops.normals import normals
-from conjoin.kernels.ops.order import high_histograms, low_histograms, tie_histograms
+from conjoin.kernels.ops.order import bracket_counts, high_histograms, low_histograms, tie_histograms
 from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, block_moments, fold_blocks
 from conjoin.kernels.ops.running import RunningSum, Way, running_delta_sum, running_linear, running_sum, way
 from conjoin.kernels.ops.selection import (
@@ -34,6 +34,7 @@ __all__ = [
     "FORMATS",
     "Aggregate",
     "Bounds",
+    "Bracket",
     "Coefficients",
     "DrawKey",
     "Format",
@@ -51,6 +52,7 @@ __all__ = [
     "block_l1",
     "block_moments",
     "bounds_of",
+    "bracket_counts",
     "cholesky",
     "coefficients",
     "computing_on",

@@ -4,6 +4,7 @@ GOLDEN: dict[str, str] = {
     "elementwise.linear": "fc25b1e9b22361a41cd86cff0e0282024a4f0de45f89d38d85eb061db0c47d75",
     "order.high_histograms": "72266dfbc6cb6da5e8ba30e6dfadb5b14341605aeefa3bdfdcb0c08a91244c14",
     "order.low_histograms": "0ad5ac2c52abd3488d4283f0858a81f325debcab1cf12adf99c63779ce92a9b8",
+    "order.bracket_counts": "bbd0246faa665f3ba4a735849cd1bdebe446a2ba49f63f8d644d38c9c41c7470",
     "order.tie_histograms": "d116b9ce9fe09b7f79f09928b1fdf17b585805cbbd7dc0d886e6eef9eb77ce39",
     "elementwise.elected_signs": "7b6ced4ed4b134a6dab51cd61868d2b40937ff912f80e4e7b6e23ed8a688e096",
     "elementwise.ties": "097242b2824587abbac6610ee7a36e3d5ac75b13763043d0181e0f2d5c062d94",

@@ -18,6 +18,9 @@ HIGH_BINS = 1 << 16
 LOW_BINS = 1 << LOW_SHIFT
 """Bins by the lower half, within one upper bin."""
 
+BRACKET_BINS = 1 << 16
+"""Bins of equal width, a power of two, into which the keys of a bracket are counted."""
+
 INDEX_SHIFT = 18
 INDEX_BINS = 1 << INDEX_SHIFT
 """Bins by half an element index, when ties at a threshold are cut by index. Two halves: up to 2^36 elements."""
@@ -46,6 +49,25 @@ SUM_WORDS = 68
 """Words of 32 bits that hold every sum of 2³⁶ float64 numbers in units of 2⁻¹⁰⁷⁴; the top one has the sign."""
 WORDS_OF_SUM = SUM_WORDS + 3
 """Behind them: how many terms were +Inf, −Inf and NaN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """Keys from `low` to before `stop`, of which `favourite` is counted by itself: it may be that of many elements."""
+
+    low: int
+    stop: int
+    favourite: int
+
+    @property
+    def is_one_key(self) -> bool:
+        """Whether there is but one key inside."""
+        return self.stop == self.low + 1
+
+    @property
+    def shift(self) -> int:
+        """The binary logarithm of how many keys share a bin."""
+        return max(0, (self.stop - self.low - 1).bit_length() - (BRACKET_BINS.bit_length() - 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import FORMATS, Float64, Raw, decode, encode
 from conjoin.kernels.golden import GOLDEN
-from conjoin.kernels.layout import NO_CUTOFF, SUM_PIECE, Span, Trim
+from conjoin.kernels.layout import NO_CUTOFF, SUM_PIECE, Bracket, Span, Trim
 
 ELEMENTS = 333
 KEYS: list[DrawKey] = [(1, 2, 3, 4), (0xFFFFFFFF, 7, 0x80000000, 9), (5, 0, 0, 0xFFFFFFFF)]
@@ -58,6 +58,12 @@ def _high_histograms(module: ModuleType, form: str) -> Iterator[Any]:
 
 def _low_histograms(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.low_histograms(*_inputs(form), form, [0x7000, 0, 1])
+
+
+def _bracket_counts(module: ModuleType, form: str) -> Iterator[Any]:
+    narrow = Bracket(0x3F00_0000, 0x3F01_0000, 0x3F00_8000)
+    yield module.bracket_counts(*_inputs(form), form, [Bracket(0, 1 << 31, 0), Bracket(0, 1, 0), narrow])
+    yield module.bracket_counts(*_inputs(form), form, [narrow, Bracket(1, 1 << 24, 5), Bracket(3, 1 << 31, 1 << 30)])
 
 
 def _tie_histograms(module: ModuleType, form: str) -> Iterator[Any]:
@@ -317,6 +323,7 @@ CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "elementwise.linear": _linear,
     "order.high_histograms": _high_histograms,
     "order.low_histograms": _low_histograms,
+    "order.bracket_counts": _bracket_counts,
     "order.tie_histograms": _tie_histograms,
     "elementwise.elected_signs": _elected_signs,
     "elementwise.ties": _ties,

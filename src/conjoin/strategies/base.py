@@ -174,6 +174,7 @@ class Pass:
         scope: params → "tensor" or "model": what one result covers. "tree" passes are per tensor.
         combine: how partials combine.
         needed: params → whether the pass runs at all.
+        settled: what was measured so far → whether there is nothing left to find; the pass then has no result.
     """
 
     name: str
@@ -182,6 +183,7 @@ class Pass:
     scope: Callable[[Params], Literal["tensor", "model"]] = lambda _: "tensor"
     combine: Combine = "sum"
     needed: Callable[[Params], bool] = lambda _: True
+    settled: Callable[[Mapping[str, Any]], bool] = lambda _: False
 
 
 @dataclass(frozen=True, slots=True)

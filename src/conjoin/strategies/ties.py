@@ -1,5 +1,6 @@
 """TIES: trim each task vector, elect a sign per element, merge the values that carry it."""
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Literal
@@ -8,11 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from conjoin import kernels
-from conjoin.kernels.counting import Found, select_from_bottom, select_from_top
-from conjoin.kernels.layout import INDEX_SHIFT, LOW_SHIFT, NO_CUTOFF
+from conjoin.kernels.counting import Found, Narrowed, bracket_of_sample, narrowed, select_from_bottom
+from conjoin.kernels.layout import INDEX_SHIFT, NO_CUTOFF
 from conjoin.strategies.base import Block, Extent, Number, Params, Pass, RawArray, Scope, Unit, strategy
 
 Counts = npt.NDArray[np.int64]
+
+_SEARCH = ("sample", "bracket", "narrower", "narrowest")
+"""The passes that find the thresholds: a sample says where they probably are, then brackets until one key is left.
+
+The first bracket nearly always does. Where the sample misled it, the next one is the rest of the keys on one side, and
+the last one a bin of that; so the sample never shows in the result.
+"""
+_SAMPLE_ELEMENTS, _SAMPLE_EVERY, _SAMPLE_LEAST = 1 << 22, 16, 4096
+_RUN_ELEMENTS = 1024
 
 
 def _rank(params: Params, extent: Extent) -> int:
@@ -40,15 +50,22 @@ def _scope(params: Params) -> Literal["tensor", "model"]:
     return params["trim_scope"]
 
 
+def _narrowest(measured: Mapping[str, Any]) -> Narrowed:
+    """Where the thresholds are, by the passes done so far."""
+    return next(measured[name] for name in reversed(_SEARCH) if name in measured)
+
+
+def _is_found(measured: Mapping[str, Any]) -> bool:
+    return _narrowest(measured).is_exact
+
+
 def _thresholds(measured: Mapping[str, Any]) -> tuple[int, ...]:
-    high: Found = measured["high"]
-    low: Found = measured["low"]
-    return tuple((upper << LOW_SHIFT) | lower for upper, lower in zip(high.bins, low.bins, strict=True))
+    return tuple(bracket.low for bracket in _narrowest(measured).brackets)
 
 
 def _trim(x: Block) -> kernels.Trim:
     """What survives, by the passes done so far."""
-    if "low" not in x.measured:
+    if _SEARCH[0] not in x.measured:
         return kernels.Trim.nothing(x.count)
     thresholds = _thresholds(x.measured)
     if "last tie" not in x.measured:
@@ -59,20 +76,33 @@ def _trim(x: Block) -> kernels.Trim:
     return kernels.Trim(thresholds, tuple(index + 1 for index in last))
 
 
-def _measure_high(x: Block, params: Params) -> Counts:  # noqa: ARG001
-    return kernels.high_histograms(x.tensors, x.origin, x.format)
+def _sampled(patterns: RawArray, count: int) -> RawArray:
+    """About so many elements of a block, in runs at even distances."""
+    if count >= len(patterns):
+        return patterns
+    runs = max(1, count // _RUN_ELEMENTS)
+    starts = [len(patterns) * number // runs for number in range(runs)]
+    return np.concatenate([patterns[start : start + _RUN_ELEMENTS] for start in starts])
 
 
-def _finish_high(total: Counts, params: Params, extent: Extent) -> Found:
-    return select_from_top(total, (_rank(params, extent),) * extent.count)
+def _measure_sample(x: Block, params: Params) -> Counts:
+    """An even share of every block, all of a small one; enough of a tensor that has a threshold of its own."""
+    n, whole = len(x.origin), max(1, math.prod(x.shape))
+    count = _SAMPLE_ELEMENTS * n // whole if params["trim_scope"] == "tensor" else n // _SAMPLE_EVERY
+    count = max(count, _SAMPLE_LEAST)
+    return kernels.high_histograms([_sampled(t, count) for t in x.tensors], _sampled(x.origin, count), x.format)
 
 
-def _measure_low(x: Block, params: Params) -> Counts:  # noqa: ARG001
-    return kernels.low_histograms(x.tensors, x.origin, x.format, x.measured["high"].bins)
+def _finish_sample(total: Counts, params: Params, extent: Extent) -> Narrowed:
+    return bracket_of_sample(total, _rank(params, extent), extent.elements)
 
 
-def _finish_low(total: Counts, params: Params, extent: Extent) -> Found:  # noqa: ARG001
-    return select_from_top(total, extent.measured["high"].ranks)
+def _measure_bracket(x: Block, params: Params) -> Counts:  # noqa: ARG001
+    return kernels.bracket_counts(x.tensors, x.origin, x.format, _narrowest(x.measured).brackets)
+
+
+def _finish_bracket(total: Counts, params: Params, extent: Extent) -> Narrowed:
+    return narrowed(_narrowest(extent.measured), total, _rank(params, extent))
 
 
 def _measure_tie(x: Block, params: Params) -> Counts:
@@ -81,7 +111,7 @@ def _measure_tie(x: Block, params: Params) -> Counts:
 
 
 def _finish_tie(total: Counts, params: Params, extent: Extent) -> Found:  # noqa: ARG001
-    return select_from_bottom(total, extent.measured["low"].ranks)
+    return select_from_bottom(total, _narrowest(extent.measured).ranks)
 
 
 def _measure_last_tie(x: Block, params: Params) -> Counts:
@@ -114,8 +144,8 @@ def _finish_majority(total: Counts, params: Params, extent: Extent) -> int:  # n
 
 
 PASSES = (
-    Pass("high", _measure_high, _finish_high, _scope, needed=_trims),
-    Pass("low", _measure_low, _finish_low, _scope, needed=_trims),
+    Pass("sample", _measure_sample, _finish_sample, _scope, needed=_trims),
+    *(Pass(name, _measure_bracket, _finish_bracket, _scope, needed=_trims, settled=_is_found) for name in _SEARCH[1:]),
     Pass("tie", _measure_tie, _finish_tie, _scope, needed=_cuts_ties),
     Pass("last tie", _measure_last_tie, _finish_last_tie, _scope, needed=_cuts_ties),
     Pass("majority", _measure_majority, _finish_majority, _scope, needed=lambda p: p["zero_sign"] == "majority"),

@@ -111,6 +111,8 @@ def run(
             continue
         groups = [[name] for name in model.names] if step.scope(params) == "tensor" else [list(model.names)]
         for group in groups:
+            if step.settled(measured[group[0]]):
+                continue
             partials = [step.measure(block, params) for name in group for block in blocks(name)]
             elements = sum(model.elements(name) for name in group)
             extent = Extent(len(weights), elements, weights, measured[group[0]], warn)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from conjoin.kernels.compiled.handover import Int64, address, addresses, code, ints
+from conjoin.kernels.compiled.handover import Int64, address, addresses, code, in_vectors, ints
 from conjoin.kernels.formats import Raw
-from conjoin.kernels.layout import HIGH_BINS, INDEX_BINS, INDEX_SHIFT, LOW_BINS, LOW_SHIFT
+from conjoin.kernels.layout import BRACKET_BINS, HIGH_BINS, INDEX_BINS, INDEX_SHIFT, LOW_BINS, LOW_SHIFT, Bracket
 from conjoin.kernels.native import order as native
+from conjoin.kernels.native.vectors import WIDTH
 
 
 def high_histograms(tensors: Sequence[Raw], base: Raw, form: str) -> Int64:
@@ -21,6 +22,19 @@ def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[
     """See `reference.order.low_histograms`."""
     counts = np.zeros((len(tensors), LOW_BINS), np.int64)
     native.low_histograms(addresses(tensors), address(base), len(base), code(form), LOW_SHIFT, ints(bins), counts)
+    return counts
+
+
+def bracket_counts(tensors: Sequence[Raw], base: Raw, form: str, brackets: Sequence[Bracket]) -> Int64:
+    """See `reference.order.bracket_counts`."""
+    counts = np.zeros((len(tensors), BRACKET_BINS + 2), np.int64)
+    edges = np.array([(b.low, b.stop, b.favourite, b.shift) for b in brackets], np.int64)
+    for _, n, inputs, _ in in_vectors([base, *tensors]):
+        native.bracket_counts(inputs[1:], inputs[0], n, code(form), edges, counts)
+    padding = -len(base) % WIDTH  # zeros behind the end, whose key is 0
+    for row, bracket in zip(counts, brackets, strict=True):
+        row[0] -= padding * (bracket.low == 0)
+        row[-1] -= padding * (bracket.favourite == 0)
     return counts
 
 

@@ -187,8 +187,15 @@ class Lanes:
 
     def count(self) -> "Lanes":
         """How many lanes are true, as 64 bits."""
-        bits = self.packed().value
-        return Lanes(self.builder, self.builder.ctpop(bits)).to(U64)
+        return self.packed().ones()
+
+    def ones(self) -> "Lanes":
+        """How many bits of an integer are 1, as 64 bits."""
+        return Lanes(self.builder, self.builder.ctpop(self.value)).to(U64)
+
+    def zeros_below(self) -> "Lanes":
+        """How many bits of an integer are 0 below its lowest 1, as 64 bits."""
+        return Lanes(self.builder, self.builder.cttz(self.value, ir.Constant(BIT, 1))).to(U64)
 
     def any(self) -> Any:
         """Whether one of the lanes is true, as LLVM's value."""
@@ -196,16 +203,21 @@ class Lanes:
 
 
 class _Vector(types.Type):
-    """A vector of float64 as numba sees it."""
+    """A vector as numba sees it."""
+
+    def __init__(self, name: str, lane: Any) -> None:
+        super().__init__(name)
+        self.lane = lane
 
 
-VECTOR: Any = _Vector("conjoin.Vector")
+VECTOR: Any = _Vector("vector of float64", F64)
+KEYS: Any = _Vector("vector of uint32", U32)
 
 
 @register_model(_Vector)
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, ir.VectorType(F64, WIDTH))
+        super().__init__(manager, kind, ir.VectorType(kind.lane, WIDTH))
 
 
 PAIRS = [(VECTOR, VECTOR), (VECTOR, types.float64), (types.float64, VECTOR)]
@@ -308,11 +320,11 @@ def by_case(case: Lanes, branches: Sequence[Callable[[], Lanes | None]]) -> Lane
     return Lanes(builder, phi)
 
 
-def place(address: Lanes, at: Lanes, kind: Any) -> Any:
+def place(address: Lanes, at: Lanes | None, kind: Any) -> Any:
     """Pointer to element `at` of an array of LLVM's type `kind`, or to a vector that begins there."""
     element = kind.element if isinstance(kind, ir.VectorType) else kind
     size = {F32: 4, F64: 8}.get(element) or element.width // 8
-    start = address + at * size
+    start = address if at is None else address + at * size
     return address.builder.inttoptr(start.value, kind.as_pointer()), size
 
 
@@ -322,7 +334,7 @@ def read(address: Lanes, at: Lanes, kind: Any, count: int = WIDTH) -> Lanes:
     return Lanes(address.builder, address.builder.load(pointer, align=size))
 
 
-def write(address: Lanes, at: Lanes, value: Lanes) -> None:
+def write(address: Lanes, at: Lanes | None, value: Lanes) -> None:
     """Put a vector or scalar down from element `at` on."""
     pointer, size = place(address, at, value.value.type)
     address.builder.store(value.value, pointer, align=size)

@@ -9,7 +9,7 @@ from conjoin.kernels.backend import operation
 from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import FORMATS, Raw
 from conjoin.kernels.layout import Aggregate, Trim
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain
+from conjoin.kernels.ops.arguments import all_plain, element_count
 from conjoin.kernels.scalars import Coefficients
 
 Int64 = npt.NDArray[np.int64]
@@ -41,8 +41,8 @@ def linear(sources: Sequence[Raw], terms: Coefficients, form: str, out_form: str
 def elected_signs(tensors: Sequence[Raw], base: Raw, form: str, terms: Coefficients, trim: Trim, start: int) -> Int64:
     """Count the elements in which the mass Σ nᵢ τ̂ᵢ is positive, and negative. (2,); counts of several slices add up."""
     run = operation("elementwise.elected_signs", element_count(tensors))
-    arrays = all_plain(tensors, form)
-    return run(arrays, plain(base, form), form, list(terms.numerators), trim, start)
+    origin, *arrays = all_plain([base, *tensors], form)
+    return run(arrays, origin, form, list(terms.numerators), trim, start)
 
 
 def ties(
@@ -78,12 +78,13 @@ def ties(
     Returns:
         (n,) patterns of `out_form`.
     """
-    run, arrays = operation("elementwise.ties", element_count(tensors)), all_plain(tensors, form)
+    run = operation("elementwise.ties", element_count(tensors))
+    origin, *arrays = all_plain([base, *tensors], form)
     factor = (scale.numerators[0], scale.denominator)
     numerators = list(terms.numerators)
     return run(
         arrays,
-        plain(base, form),
+        origin,
         form,
         out_form,
         numerators,
@@ -124,10 +125,10 @@ def delta_sum(
     """
     assert start % 4 == 0, f"a slice starts at {start}, inside a draw of four"
     used = [i for i, numerator in enumerate(terms.numerators) if numerator]
-    arrays = all_plain(tensors, form)
+    origin, *arrays = all_plain([base, *tensors], form)
     return operation("elementwise.delta_sum", element_count(tensors))(
         [arrays[i] for i in used],
-        plain(base, form),
+        origin,
         form,
         out_form,
         [terms.numerators[i] for i in used],

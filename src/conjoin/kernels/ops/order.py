@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from conjoin.kernels.backend import operation
 from conjoin.kernels.formats import Raw
-from conjoin.kernels.layout import INDEX_BINS, INDEX_SHIFT
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain
+from conjoin.kernels.layout import INDEX_BINS, INDEX_SHIFT, Bracket
+from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require
 
 Int64 = npt.NDArray[np.int64]
 
@@ -29,6 +29,19 @@ def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[
     """Count the lower halves (15 bits) of those keys whose upper half is the contribution's bin. (k, 32,768)."""
     run = operation("order.low_histograms", element_count(tensors))
     return run(all_plain(tensors, form), plain(base, form), form, list(bins))
+
+
+def bracket_counts(tensors: Sequence[Raw], base: Raw, form: str, brackets: Sequence[Bracket]) -> Int64:
+    """Count the keys inside a bracket for each contribution, and those above it.
+
+    Returns:
+        (k, 65,536 + 2) counts: by (key − low) >> shift; then the keys from `stop` on; then the favourite, which is in
+        its bin as well. Those of several slices add up.
+    """
+    for bracket in brackets:
+        require(0 <= bracket.low <= bracket.favourite < bracket.stop <= 1 << 31, f"{bracket} is none of 31-bit keys")
+    run = operation("order.bracket_counts", element_count(tensors))
+    return run(all_plain(tensors, form), plain(base, form), form, list(brackets))
 
 
 def tie_histograms(

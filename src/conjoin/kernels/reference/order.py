@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conjoin.kernels.formats import Float64, Raw, decode
-from conjoin.kernels.layout import HIGH_BINS, INDEX_BINS, INDEX_SHIFT, LOW_BINS, LOW_SHIFT
+from conjoin.kernels.layout import BRACKET_BINS, HIGH_BINS, INDEX_BINS, INDEX_SHIFT, LOW_BINS, LOW_SHIFT, Bracket
 
 Int64 = npt.NDArray[np.int64]
 
@@ -39,6 +39,19 @@ def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[
         keys = magnitude_keys(task_vector(tensor, base, form))
         inside = keys[(keys >> np.uint32(LOW_SHIFT)) == np.uint32(selected)]
         row += np.bincount(inside & np.uint32(LOW_BINS - 1), minlength=LOW_BINS)
+    return counts
+
+
+def bracket_counts(tensors: Sequence[Raw], base: Raw, form: str, brackets: Sequence[Bracket]) -> Int64:
+    """(k, BRACKET_BINS + 2): the keys inside each bracket by bin, those above it, those equal to its favourite."""
+    counts = np.zeros((len(tensors), BRACKET_BINS + 2), np.int64)
+    for row, tensor, bracket in zip(counts, tensors, brackets, strict=True):
+        keys = magnitude_keys(task_vector(tensor, base, form))
+        inside = keys[(keys >= np.uint32(bracket.low)) & (keys < np.uint32(bracket.stop))]
+        bins = (inside - np.uint32(bracket.low)) >> np.uint32(bracket.shift)
+        row[:BRACKET_BINS] = np.bincount(bins, minlength=BRACKET_BINS)
+        row[-2] = np.count_nonzero(keys >= np.uint32(bracket.stop))
+        row[-1] = np.count_nonzero(keys == np.uint32(bracket.favourite))
     return counts
 
 
