@@ -22,7 +22,11 @@ NUMERATORS = [3.0, 0.333333343267440796, 1.0]
 
 
 def patterns(form: str, salt: int, n: int = ELEMENTS) -> Raw:
-    """Finite patterns of a format, from integer arithmetic alone; every fourth one subnormal or zero."""
+    """Finite patterns of a format, from integer arithmetic alone; every fourth one subnormal or zero.
+
+    Every seventh has a common magnitude, so that sums and products of several are rounded in their last bits: there a
+    fused multiplication and addition shows.
+    """
     known = FORMATS[form]
     index = np.arange(n, dtype=np.uint64) + np.uint64(salt * 1_000_003)
     word = index * np.uint64(0x9E3779B97F4A7C15)
@@ -31,14 +35,21 @@ def patterns(form: str, salt: int, n: int = ELEMENTS) -> Raw:
     raw = (word ^ (word >> np.uint64(31))).astype(known.raw)
     exponent = known.raw.type(known.infinity)
     raw[(raw & exponent) == exponent] &= ~known.raw.type(1 << known.fraction_bits)
+    raw[1::7] = (raw[1::7] & ~exponent) | known.raw.type(exponent >> 1) & exponent
     raw[::4] &= ~exponent
     raw[::29] &= known.raw.type(1 << (known.raw.itemsize * 8 - 1))
     return raw
 
 
 def near(form: str, salt: int, n: int = ELEMENTS) -> Raw:
-    """Patterns that differ from `patterns(form, 0)` in their last two bits alone, as a fine-tune does from its base."""
-    return patterns(form, 0, n) ^ (patterns("F64", salt, n) & np.uint64(3)).astype(FORMATS[form].raw)
+    """Patterns that differ from `patterns(form, 0)` in their last two bits alone, as a fine-tune does from its base.
+
+    Those of common magnitude differ from it in all bits of the fraction.
+    """
+    known = FORMATS[form]
+    other = patterns("F64", salt, n) & np.uint64(3)
+    other[1::7] = patterns(form, salt, n)[1::7] & known.raw.type((1 << known.fraction_bits) - 1)
+    return patterns(form, 0, n) ^ other.astype(known.raw)
 
 
 def _inputs(form: str) -> tuple[list[Raw], Raw]:
