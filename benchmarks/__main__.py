@@ -24,7 +24,7 @@ def main() -> None:
     """Measure, print, write benchmarks/out/results.json and a plot per part."""
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     options.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}, large")
-    options.add_argument("--large", action="store_true", help="the 7 B model too: about 30 GB of scratch files")
+    options.add_argument("--large", action="store_true", help="the 7 B model too: about 25 GB of scratch files")
     options.add_argument("--quick", action="store_true", help="small models, few repetitions: about 3 minutes")
     options.add_argument("--no-peers", action="store_true", help="leave out mergekit and crdt-merge")
     options.add_argument("--runs", type=int, default=None, help="counted runs of each command (default 3; quick 1)")

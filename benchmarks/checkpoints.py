@@ -19,7 +19,7 @@ import numpy.typing as npt
 from conjoin.wire.safetensors import encode_header
 
 POOL_ELEMENTS = 1 << 22
-RUN_ELEMENTS = 1 << 20
+RUN_ELEMENTS, MARK_ELEMENTS = 1 << 20, 1 << 11
 SPREAD, STEP = 0.02, 0.0005
 
 
@@ -99,7 +99,8 @@ def write_checkpoint(folder: Path, shape: Shape, seed: int, *, every: int = 1, s
         folder: made; holds one safetensors file and `config.json`.
         shape: what model.
         seed: which one.
-        every: write only every so many layers and leave holes, which read as zeros, for the others.
+        every: write only every so many layers whole. The others get a page every 2 MiB, so that no two leaves are
+            equal, and holes, which read as zeros.
         step: standard deviation of the task vector.
     """
     folder.mkdir(parents=True)
@@ -114,10 +115,9 @@ def write_checkpoint(folder: Path, shape: Shape, seed: int, *, every: int = 1, s
         file.truncate(size_bytes)
         file.write(header)
         for name, size in table.items():
-            if _is_hole(name, every):
-                continue
-            file.seek(offsets[name])
-            for bits in _values(name, size, weights, steps, seed):
+            run = MARK_ELEMENTS if _is_hole(name, every) else RUN_ELEMENTS
+            for start, bits in _values(name, size, weights, steps, seed, run):
+                file.seek(offsets[name] + 2 * start)
                 file.write(bits.data)
 
 
@@ -131,19 +131,20 @@ def _values(
     weights: npt.NDArray[np.float32],
     steps: npt.NDArray[np.float32] | None,
     seed: int,
-) -> Iterator[npt.NDArray[np.uint16]]:
-    """Patterns of a tensor: runs from anywhere in the pool, so that no two leaves are equal."""
-    places = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
-    others = np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()])
+    run: int,
+) -> Iterator[tuple[int, npt.NDArray[np.uint16]]]:
+    """Patterns of a tensor and where they begin; a run comes from anywhere in the pool, so no two leaves are equal."""
+    digest = hashlib.sha256(name.encode()).digest()
+    places, others = np.random.default_rng([*digest]), np.random.default_rng([seed, *digest])
     centre = np.float32(len(shape) == 1)
     for start in range(0, prod(shape), RUN_ELEMENTS):
-        count = min(RUN_ELEMENTS, prod(shape) - start)
+        count = min(run, prod(shape) - start)
         place, other = (int(rng.integers(POOL_ELEMENTS - count + 1)) for rng in (places, others))
         values = weights[place : place + count] + centre
         if steps is not None:
             values = values + steps[other : other + count]
         bits = values.view(np.uint32)
-        yield ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+        yield start, ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
 if __name__ == "__main__":
