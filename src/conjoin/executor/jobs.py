@@ -1,5 +1,6 @@
 """Jobs: what a worker does with slices: read them, measure or make them, write them, hash them; remembers nothing."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from conjoin.errors import BrokenStrategyError
 from conjoin.executor.sinks import Sink
-from conjoin.executor.slices import Bytes, Reader, Slice, cut, read_bytes
+from conjoin.executor.slices import Bytes, Reader, Slice, cut, cut_leaves, read_bytes, room_bytes
 from conjoin.hashing import leaf_digests, width
 from conjoin.kernels import FORMATS, block_count, coefficients, linear
 from conjoin.plan import Plan
@@ -20,9 +21,9 @@ from conjoin.strategies.base import Block, Pass, Strategy
 from conjoin.wire.digest import LEAF_BYTES
 
 _ONE = coefficients([Fraction(1)])
-_BATCH_BYTES = 92 * 1024 * 1024
-"""Sixteen leaves of four contributions, short ones at the ends of tensors, and what is made of them."""
-_UNHASHED_BYTES = 64 * 1024 * 1024
+_BATCH_BYTES = 72 * 1024 * 1024
+"""Sixteen leaves, and short ones at the ends of tensors."""
+_UNHASHED_BYTES = 64 * 1024 * 1024 + 8192
 _SMALL_BYTES = 8 * 1024 * 1024
 
 
@@ -52,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a worker may hold: inputs and outputs of the slices it works on, and outputs that are not hashed yet."""
+    """What a worker may hold: inputs of slices it works on, and results that are not hashed yet."""
 
     batch_bytes: int
     unhashed_bytes: int
@@ -62,7 +63,7 @@ class Limits:
         """The limits for a worker with so much memory; one slice is always let in."""
         if width() == 1:  # nothing is gained by waiting for more leaves
             return cls(min(_SMALL_BYTES, memory_bytes), 0)
-        return cls(min(_BATCH_BYTES, memory_bytes * 3 // 4), min(_UNHASHED_BYTES, memory_bytes // 4))
+        return cls(min(_BATCH_BYTES, memory_bytes * 5 // 8), min(_UNHASHED_BYTES, memory_bytes // 4))
 
     def cost(self, job: Job) -> float:
         """The job as a share of what is given to a worker at once."""
@@ -78,18 +79,18 @@ class Jobs:
         self._sink = sink
         self._limits = limits
         self._trusted = trusted
+        self._local = threading.local()
 
     def run(self, jobs: Sequence[Job]) -> list[Any]:
         """Do jobs in order; for each what was measured, the chosen task, or the leaves of what was made and written."""
         results: list[Any] = [None] * len(jobs)
-        made = _Unhashed(results, self._limits.unhashed_bytes)
+        made = _Unhashed(results, self._buffer())
         start = 0
         while start < len(jobs):
             stop = self._batch_end(jobs, start)
             if jobs[start].step == "choose":
                 results[start] = self._chosen(jobs[start].task)
             else:
-                made.make_room(sum(job.out_bytes for job in jobs[start:stop]))
                 arrays = self._reader.read([(job.task, job.part) for job in jobs[start:stop]])
                 for index, sources in enumerate(arrays, start):
                     self._run(jobs[index], sources, index, results, made)
@@ -106,13 +107,20 @@ class Jobs:
         for name in job.task.names:
             self._sink.write(name, job.part.start * job.task.out_item_bytes, data.data)
         if results[index] is None:
-            made.append(index, data, lasting=not any(np.may_share_memory(data, source) for source in sources))
+            made.append(index, data)
+
+    def _buffer(self) -> Bytes:
+        """For results of this thread that are not hashed yet. What strategies return is freed, and reused, at once."""
+        kept: Bytes | None = getattr(self._local, "kept", None)
+        if kept is None:
+            self._local.kept = kept = np.empty(self._limits.unhashed_bytes, np.uint8)
+        return kept
 
     def _batch_end(self, jobs: Sequence[Job], start: int) -> int:
         """Where the jobs end that are read together."""
         stop, left = start, self._limits.batch_bytes
         while stop < len(jobs):
-            left -= jobs[stop].in_bytes + jobs[stop].out_bytes
+            left -= jobs[stop].in_bytes
             if stop > start and (left < 0 or "choose" in (jobs[start].step, jobs[stop].step)):
                 break
             stop += 1
@@ -182,33 +190,33 @@ class Jobs:
 
 
 class _Unhashed:
-    """Finished slices whose leaves are still to be hashed: many side by side."""
+    """Copies of finished slices whose leaves are still to be hashed: many side by side."""
 
-    def __init__(self, results: list[Any], bytes_max: int) -> None:
+    def __init__(self, results: list[Any], buffer: Bytes) -> None:
         self._results = results
-        self._bytes_max = bytes_max
+        self._buffer = buffer
         self._slices: list[tuple[int, Bytes]] = []
-        self._size = 0
+        self._used = 0
 
-    def make_room(self, size: int) -> None:
-        """Hash what is here if so much more would be over the limit."""
-        if self._size + size > self._bytes_max:
+    def append(self, index: int, data: Bytes) -> None:
+        """Take a slice for the result `index`; one that is larger than the buffer is hashed at once."""
+        room = room_bytes(len(data))
+        if self._used + room > len(self._buffer):
             self.hash()
-
-    def append(self, index: int, data: Bytes, *, lasting: bool) -> None:
-        """Take a slice for the result `index`; what does not last beyond the next reading is hashed at once."""
-        self._slices.append((index, data))
-        self._size += len(data)
-        if self._size > self._bytes_max or not lasting:
-            self.hash()
+        if room > len(self._buffer):
+            self._results[index] = tuple(leaf_digests(cut_leaves(data.data)))
+            return
+        copy = self._buffer[self._used : self._used + len(data)]
+        copy[:] = data
+        self._slices.append((index, copy))
+        self._used += room
 
     def hash(self) -> None:
         """Put the leaves of all slices into their results, and forget the slices."""
-        views = [data.data[at : at + LEAF_BYTES] for _, data in self._slices for at in range(0, len(data), LEAF_BYTES)]
-        leaves = iter(leaf_digests(views))
+        leaves = iter(leaf_digests([view for _, data in self._slices for view in cut_leaves(data.data)]))
         for index, data in self._slices:
             self._results[index] = tuple(islice(leaves, -(-len(data) // LEAF_BYTES)))
-        self._slices, self._size = [], 0
+        self._slices, self._used = [], 0
 
 
 def _require(strategy: Strategy, array: object, dtype: Any, shape: tuple[int, ...], what: str) -> None:

@@ -93,7 +93,9 @@ class Reader:
             MissingObjectError, DamagedObjectError, ChangedFileError: a leaf is not here or not what its digest says.
         """
         sizes = [part.elements * task.item_bytes for task, part in wanted]
-        buffer = self._buffer(sum(_room(size) * len(task.reads) for (task, _), size in zip(wanted, sizes, strict=True)))
+        buffer = self._buffer(
+            sum(room_bytes(size) * len(task.reads) for (task, _), size in zip(wanted, sizes, strict=True))
+        )
         found: list[list[Bytes]] = []
         leaves: list[tuple[Digest, memoryview]] = []
         position = 0
@@ -104,8 +106,8 @@ class Reader:
                 some = whole[first : first + count]
                 if some not in known:
                     array = known[some] = buffer[position : position + size]
-                    position += _room(size)
-                    leaves += zip(some, _cut(array.data), strict=True)
+                    position += room_bytes(size)
+                    leaves += zip(some, cut_leaves(array.data), strict=True)
                     array.flags.writeable = False
             found.append([known[whole[first : first + count]] for whole in task.reads])
         for start in range(0, len(leaves), _OPEN_MAX):
@@ -158,12 +160,13 @@ class Reader:
         return kept
 
 
-def _room(size: int) -> int:
+def room_bytes(size: int) -> int:
     """Bytes kept for an array: leaves that stand at like places of a cache would push each other out."""
     return -(-size // 64) * 64 + _APART_BYTES
 
 
-def _cut(data: memoryview) -> list[memoryview]:
+def cut_leaves(data: memoryview) -> list[memoryview]:
+    """The leaves of a slice's bytes."""
     return [data[start : start + LEAF_BYTES] for start in range(0, len(data), LEAF_BYTES)]
 
 

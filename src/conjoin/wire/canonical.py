@@ -25,6 +25,13 @@ def encode(value: Json) -> bytes:
     """
     _refuse_floats_and_depth(value)
     try:
+        # In ASCII the standard library writes the same, thirty times as fast; elsewhere keys may sort otherwise.
+        data = json.dumps(value, ensure_ascii=False, check_circular=False, separators=(",", ":"), sort_keys=True)
+        if data.isascii():
+            return data.encode()
+    except (TypeError, ValueError):
+        pass  # the library below says what is wrong
+    try:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as cause:
         raise MalformedOperationError(f"value has no canonical JSON form: {cause}") from cause
@@ -62,5 +69,13 @@ def _refuse_floats_and_depth(value: Json) -> None:
             if isinstance(item, dict | list | tuple):
                 if depth == NESTING_MAX:
                     raise MalformedOperationError(f"arrays and objects nest deeper than {NESTING_MAX}")
+                if isinstance(item, dict):
+                    _refuse_keys(item)
                 inner.extend(item.values() if isinstance(item, dict) else item)
         level, depth = inner, depth + 1
+
+
+def _refuse_keys(item: dict[Any, Any]) -> None:
+    for key in item:
+        if not isinstance(key, str):
+            raise MalformedOperationError(f"value has no canonical JSON form: {key!r:.80} is a key and no string")

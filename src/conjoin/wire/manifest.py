@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Self
 
@@ -122,39 +122,41 @@ class Manifest:
         return canonical.encode({"format": FORMAT, "tensors": tensors})
 
     @classmethod
-    def decode(cls, data: bytes, expected: Digest) -> Self:
+    def decode(cls, data: bytes, expected: Digest) -> "Manifest":
         """Read manifest bytes and check them against the digest they were asked for by.
 
         Raises:
             DamagedObjectError: the bytes are not a manifest, break a limit, or have another digest.
         """
         try:
-            manifest = cls._read(data)
+            manifest = _read(data)
         except MalformedOperationError as cause:
             raise DamagedObjectError(f"manifest is damaged: {cause.what}", where=f"manifest/{expected}") from cause
         if manifest.digest != expected:
             raise DamagedObjectError(f"manifest has digest {manifest.digest}", where=f"manifest/{expected}")
         return manifest
 
-    @classmethod
-    def _read(cls, data: bytes) -> Self:
-        if len(data) > MANIFEST_BYTES_MAX:
-            raise MalformedOperationError(f"{len(data)} bytes are over the limit of {MANIFEST_BYTES_MAX}")
-        # What no manifest of this size can hold is refused unread: other JSON may take a hundred times its memory.
-        brackets, braces, commas = (data.count(mark) for mark in (b"[", b"{", b","))
-        commas_max = 2 * RANK_MAX * TENSORS_MAX + len(data) // _LEAF_CHARS
-        if brackets > 2 * TENSORS_MAX + 1 or braces > TENSORS_MAX + 1 or commas > commas_max:
-            raise MalformedOperationError(f"it is no {FORMAT} document of at most {TENSORS_MAX} tensors")
-        value = canonical.decode(data, "manifest")
-        if not isinstance(value, dict) or set(value) != {"format", "tensors"} or value["format"] != FORMAT:
-            raise MalformedOperationError(f"it is not a {FORMAT} document")
-        if not isinstance(value["tensors"], list) or len(value["tensors"]) > TENSORS_MAX:
-            raise MalformedOperationError(f"`tensors` is not a list of at most {TENSORS_MAX}")
-        entries = tuple(_read_entry(item) for item in value["tensors"])
-        names = [entry.name for entry in entries]
-        if names != sorted(set(names)):
-            raise MalformedOperationError("tensors are not sorted by name without repetition")
-        return cls(entries)
+
+@lru_cache(maxsize=1)
+def _read(data: bytes) -> Manifest:
+    """The manifest in `data`. The last one is kept: a store reads it to check it, and then its caller reads it."""
+    if len(data) > MANIFEST_BYTES_MAX:
+        raise MalformedOperationError(f"{len(data)} bytes are over the limit of {MANIFEST_BYTES_MAX}")
+    # What no manifest of this size can hold is refused unread: other JSON may take a hundred times its memory.
+    brackets, braces, commas = (data.count(mark) for mark in (b"[", b"{", b","))
+    commas_max = 2 * RANK_MAX * TENSORS_MAX + len(data) // _LEAF_CHARS
+    if brackets > 2 * TENSORS_MAX + 1 or braces > TENSORS_MAX + 1 or commas > commas_max:
+        raise MalformedOperationError(f"it is no {FORMAT} document of at most {TENSORS_MAX} tensors")
+    value = canonical.decode(data, "manifest")
+    if not isinstance(value, dict) or set(value) != {"format", "tensors"} or value["format"] != FORMAT:
+        raise MalformedOperationError(f"it is not a {FORMAT} document")
+    if not isinstance(value["tensors"], list) or len(value["tensors"]) > TENSORS_MAX:
+        raise MalformedOperationError(f"`tensors` is not a list of at most {TENSORS_MAX}")
+    entries = tuple(_read_entry(item) for item in value["tensors"])
+    names = [entry.name for entry in entries]
+    if names != sorted(set(names)):
+        raise MalformedOperationError("tensors are not sorted by name without repetition")
+    return Manifest(entries)
 
 
 def _read_entry(item: object) -> TensorEntry:
