@@ -54,11 +54,13 @@ def test_a_story(here: InProcess, models: Path, replica: Path) -> None:
     here.ok("-C", replica, "add", models / "west.safetensors")
     second = resolve("weight_average")
     assert (second["added"], second["taken_out"], second["from_sums"]) == (1, 0, slices)
+    shutil.rmtree(sums)
+    assert resolve("weight_average")["begun"] == slices
     here.ok("-C", replica, "retract", digests["north"])
     third = resolve("weight_average")
     assert (third["added"], third["taken_out"], third["from_sums"]) == (0, 1, slices)
     other = resolve("task_arithmetic", "-p", "scale=0.7")
-    assert (other["added"], other["from_sums"]) == (0, slices), "it follows from the same sum"
+    assert (other["taken_out"], other["from_sums"]) == (1, slices), "it follows from the same sum"
     assert resolve("linear", "--weight", f"{digests['south'][:12]}=3")["begun"] == slices
     shutil.rmtree(sums)
     assert resolve("linear")["begun"] == slices
@@ -72,7 +74,7 @@ def test_masked_task_vectors(here: InProcess, models: Path, replica: Path) -> No
         here.ok("-C", replica, "add", models / f"{name}.safetensors")
         done = resolve("dare", "-p", "mask_scope=contribution", "-p", "density=0.3")
         assert done["slices"] == done["from_sums"] + done["begun"] + done["unproven"] > 0
-    assert done["added"] == 1
+    assert done["from_sums"] > 0
     assert resolve("dare", "-p", "density=0.3")["slices"] == 0, "masks that change with the visible set have no sum"
 
 

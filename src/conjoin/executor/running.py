@@ -2,7 +2,7 @@
 
 A contribution that is new is read and added to the sum, one that is gone is read and taken out; everything else is left
 unread. Where there is no sum, where it is of other weights, or where a bound does not hold, the slice is made from all
-contributions, and its sum is begun anew.
+contributions, and its sum is begun anew. A sum is kept anew when what was read beside it is larger than the sum.
 """
 
 import threading
@@ -36,8 +36,8 @@ class RunningReport:
     """What a run did with running sums.
 
     Attributes:
-        added: contributions that were read because they are new.
-        taken_out: contributions that were read because they are gone.
+        added: contributions that were read because the sum that was kept is without them.
+        taken_out: contributions that were read because they are gone but were in it.
         slices: slices whose bytes follow from a sum.
         from_sums: of these, the ones that were made from a sum that was kept.
         begun: made from all contributions because there was no sum of these weights.
@@ -185,8 +185,8 @@ class RunningJobs(Jobs):
         made = None if total is None else _result(job, total, base)
         if made is None:
             return np.zeros(0, np.uint8), ()
-        if arrays:
-            self._keep(job, total)
+        if total is not None and sum(array.nbytes for array in arrays) > total.packed.words.nbytes:
+            self._keep(job, total)  # sooner, to write it would cost more than to read what has changed again
         self._sums.note("from_sums", move.way.added, move.way.taken)
         return made.view(np.uint8), None
 

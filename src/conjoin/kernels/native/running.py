@@ -164,12 +164,14 @@ def take_out(total, factor, values, count):
 def begin(before, at, bounds, piece, span, scale, count, bound, total):
     """Bound and total = those of a piece before, times the scale; of an empty sum where there are no bounds."""
     bound[0], bound[1], bound[2] = UNBOUNDED, -UNBOUNDED, 0
-    for j in range(count):
-        total[j] = -0.0
-    if len(bounds):
-        for field in range(3):
-            bound[field] = bounds[piece, field]
-        at = unpack(before, at, bound, span, count, total)
+    if len(bounds) == 0:
+        for j in range(count):
+            total[j] = -0.0
+        return at
+    for field in range(3):
+        bound[field] = bounds[piece, field]
+    at = unpack(before, at, bound, span, count, total)
+    if scale != 1.0:
         for j in range(count):
             total[j] *= scale
     return at
@@ -239,6 +241,8 @@ def add_base(total, origin, numerator, negative, count):
     """
     unsure = False
     if numerator == 0.0:
+        if not negative:
+            return False
         for j in range(count):
             unsure |= total[j] == 0.0
     else:
@@ -252,8 +256,9 @@ def add_base(total, origin, numerator, negative, count):
 @jit.kernel
 def scaled(total, multiplier, divisor, count):
     """Total = total · multiplier / divisor."""
-    for j in range(count):
-        total[j] *= multiplier
+    if multiplier != 1.0:
+        for j in range(count):
+            total[j] *= multiplier
     if divisor != 1.0:
         for j in range(count):
             total[j] /= divisor
