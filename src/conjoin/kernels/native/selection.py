@@ -20,7 +20,7 @@ from conjoin.kernels.native.bits import (
     updated,
 )
 from conjoin.kernels.native.order import least_with
-from conjoin.kernels.native.streams import draw_piece
+from conjoin.kernels.native.streams import DRAWN, draw_words, round_keys
 
 BINS = 1 << 11
 NO_KEY = 1 << 31
@@ -85,10 +85,13 @@ def row_ranks(sources, base, centred, n, form, columns, ranks):
                 counts[0, key & U64(0x3FF)] += 1
                 counts[1, (key >> U64(10)) & U64(0x3FF)] += 1
                 counts[2, key >> U64(20)] += 1
-            for digit in range(3):
-                starts_of(counts[digit])
-            scatter(order, other, counts[0], U64(32), U64(0x3FF))
-            scatter(other, order, counts[1], U64(42), U64(0x3FF))
+            for digit in range(2):
+                shift = U64(10 * digit)
+                if counts[digit, (U64(keys[0]) >> shift) & U64(0x3FF)] < columns:  # else all have the same one
+                    starts_of(counts[digit])
+                    scatter(order, other, counts[digit], shift + U64(32), U64(0x3FF))
+                    order, other = other, order
+            starts_of(counts[2])
             row, before = ranks[i, first : first + columns], counts[2]
             for j in range(columns):
                 digit = order[j] >> U64(52)
@@ -204,14 +207,15 @@ def band_sum(sources, base, n, form, out_form, numerators, denominator, top, kep
 
 
 @jit.kernel
-def dropped(sources, origin, start, count, form, numerators, table, ranks, keys, first, words, drops, kept, mass):
+def dropped(sources, origin, start, count, form, numerators, table, ranks, rounds, first, words, drops, kept, mass):
     """kept[i] = τ̃ᵢ of one piece, divided by the probability with which it is kept, and mass = Σ nᵢ τ̃ᵢ."""
     for j in range(count):
         mass[j] = 0.0
     for i in range(len(sources)):
         row, numerator = kept[i], numerators[i]
         deltas(sources[i], origin, start, count, form, row)
-        draw_piece(keys[i], first + start, count, words)
+        for j in range(0, count, DRAWN):
+            draw_words(words, j, rounds[i], first + start + j)
         if len(table) == 1:
             for j in range(count):
                 drops[j] = table[0]
@@ -220,9 +224,8 @@ def dropped(sources, origin, start, count, form, numerators, table, ranks, keys,
             for j in range(count):
                 drops[j] = table[of_row[j]]
         for j in range(count):
-            drop = U64(drops[j])
-            keep = f64_of((U64(1 << 32) - drop) | U64(0x4330_0000_0000_0000)) - 2.0**52
-            row[j] = select(words[j] < drop, 0.0, row[j] / (keep * 2.0**-32))
+            keep = f64_of((U64(1 << 32) - U64(drops[j])) | U64(0x4330_0000_0000_0000)) - 2.0**52
+            row[j] = select(words[j] < drops[j], 0.0, row[j] / (keep * 2.0**-32))
         for j in range(count):
             mass[j] += numerator * row[j]
 
@@ -232,11 +235,12 @@ def dropped_signs(sources, base, n, form, numerators, table, ranks, keys, first,
     """Counts = elements won by the positive and by the negative mass of what is kept."""
     control = jit.enter()
     origin, mass, kept = np.empty(PIECE), np.empty(PIECE), np.empty((len(sources), PIECE))
-    words, drops = np.empty(PIECE + 4, np.uint64), np.empty(PIECE, np.uint32)
+    words, drops = np.empty(PIECE, np.uint32), np.empty(PIECE, np.uint32)
+    rounds = round_keys(keys)
     for start in range(0, n, PIECE):
         count = min(PIECE, n - start)
         decode(base, start, count, form, origin)
-        dropped(sources, origin, start, count, form, numerators, table, ranks, keys, first, words, drops, kept, mass)
+        dropped(sources, origin, start, count, form, numerators, table, ranks, rounds, first, words, drops, kept, mass)
         positive, negative = 0, 0
         for j in range(count):
             positive += mass[j] > 0.0
@@ -289,12 +293,13 @@ def dropped_ties(
     """θ₀ + (a·S)/(b·W) over the kept values that carry the elected sign. aggregate 3: over all that are kept."""
     control = jit.enter()
     origin, mass, kept = np.empty(PIECE), np.empty(PIECE), np.empty((len(sources), PIECE))
-    words, drops = np.empty(PIECE + 4, np.uint64), np.empty(PIECE, np.uint32)
+    words, drops = np.empty(PIECE, np.uint32), np.empty(PIECE, np.uint32)
+    rounds = round_keys(keys)
     total, share = np.empty(PIECE), np.empty(PIECE)
     for start in range(0, n, PIECE):
         count = min(PIECE, n - start)
         decode(base, start, count, form, origin)
-        dropped(sources, origin, start, count, form, numerators, table, ranks, keys, first, words, drops, kept, mass)
+        dropped(sources, origin, start, count, form, numerators, table, ranks, rounds, first, words, drops, kept, mass)
         if aggregate == 3:
             for j in range(count):
                 total[j], share[j] = mass[j], denominator

@@ -66,12 +66,11 @@ DRAWN = 2 * WIDTH
 """Elements whose draws are made together: two chains of dependent products, so that one does not wait for the other."""
 
 
-@step(types.void, MASKS, types.int64, types.uint64[::1], types.int64, types.uint64)
-def draw_masks(masks: Lanes, row: Lanes, rounds: Lanes, index: Lanes, drop_below: Lanes) -> None:
-    """Put down a bit for each of DRAWN elements, 1 where its draw is below a word.
+def _words(rounds: Lanes, index: Lanes) -> Lanes:
+    """The draws of DRAWN elements, of which `index`, a multiple of 4, is the first.
 
-    `index` is that of the first, a multiple of 4. A counter has a lane of 64 bits of which only the lower half counts;
-    what is multiplied or put out is freed of the upper half, and LLVM knows that a multiplication does not look at it.
+    A counter has a lane of 64 bits of which only the lower half counts; what is multiplied or put out is freed of the
+    upper half, and LLVM knows that a multiplication does not look at it.
     """
     rows, low = scalars(rounds, 2 * ROUNDS + 2), 0xFFFF_FFFF
     counter = numbered(DRAWN // 4, index) + (index >> 2)
@@ -80,8 +79,19 @@ def draw_masks(masks: Lanes, row: Lanes, rounds: Lanes, index: Lanes, drop_below
         p0, p1 = (w0 & low) * MULTIPLIERS[0], (w2 & low) * MULTIPLIERS[1]
         w0, w1 = p1.upper() ^ w1 ^ rows[2 * number], p1
         w2, w3 = p0.upper() ^ w3 ^ rows[2 * number + 1], p0
-    words = ((w0 & low) | (w1 << 32)).interleaved((w2 & low) | (w3 << 32)).split(U32)
-    write(masks, row, (words < drop_below.to(U32)).packed())
+    return ((w0 & low) | (w1 << 32)).interleaved((w2 & low) | (w3 << 32)).split(U32)
+
+
+@step(types.void, MASKS, types.int64, types.uint64[::1], types.int64, types.uint64)
+def draw_masks(masks: Lanes, row: Lanes, rounds: Lanes, index: Lanes, drop_below: Lanes) -> None:
+    """Put down a bit for each of DRAWN elements from `index` on, 1 where its draw is below a word."""
+    write(masks, row, (_words(rounds, index) < drop_below.to(U32)).packed())
+
+
+@step(types.void, MASKS, types.int64, types.uint64[::1], types.int64)
+def draw_words(words: Lanes, at: Lanes, rounds: Lanes, index: Lanes) -> None:
+    """Put the draws of DRAWN elements from `index` on down from `at` on."""
+    write(words, at, _words(rounds, index))
 
 
 @step(VECTOR, VECTOR, MASKS, types.int64)
