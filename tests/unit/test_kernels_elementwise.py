@@ -21,7 +21,7 @@ def crowds(draw):
     """A format, up to 9 tensors, a base, and numerators for them."""
     form, n, k = draw(FORMS), draw(LENGTHS), draw(st.integers(1, 9))
     base, *tensors = draw(patterns(form, k + 1, n))
-    numerators = draw(st.lists(st.floats(-4, 4, width=32), min_size=k, max_size=k))
+    numerators = draw(st.lists(st.just(1.0) | st.floats(-4, 4, width=32), min_size=k, max_size=k))
     return form, tensors, base, numerators
 
 

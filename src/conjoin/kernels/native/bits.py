@@ -154,23 +154,6 @@ def encode(values, count, form, address, start):
 
 
 @jit.kernel
-def accumulate(source, numerator, start, count, form, values, total):
-    """Total += nᵢ xᵢ of one piece; the common formats without a stop in `values`."""
-    if form == 0:
-        short = carray(pointer(source, np.uint16), start + count)[start:]
-        for j in range(count):
-            total[j] += numerator * wide_bf16(short[j])
-    elif form == 2:
-        single = carray(pointer(source, np.float32), start + count)[start:]
-        for j in range(count):
-            total[j] += numerator * np.float64(single[j])
-    else:
-        decode(source, start, count, form, values)
-        for j in range(count):
-            total[j] += numerator * values[j]
-
-
-@jit.kernel
 def deltas(source, origin, start, count, form, out):
     """τ = θ − θ₀ of one piece; `origin` holds the decoded base."""
     if form == 0:

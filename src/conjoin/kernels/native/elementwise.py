@@ -12,7 +12,13 @@ from conjoin.kernels import jit
 from conjoin.kernels.native.conversion import MAGNITUDE, divided, inverse_of, load, store
 from conjoin.kernels.native.order import least_with
 from conjoin.kernels.native.streams import DRAWN, draw_masks, dropped, round_keys
-from conjoin.kernels.native.vectors import VECTOR, WIDTH, Lanes, every, hold, numbered, recall, step
+from conjoin.kernels.native.vectors import U64, VECTOR, WIDTH, Lanes, by_case, every, hold, numbered, recall, step
+
+
+@step(VECTOR, types.float64, VECTOR)
+def times(numerator: Lanes, values: Lanes) -> Lanes | None:
+    """The product n x; x itself where n = 1, as it is for equal weights."""
+    return by_case(numerator.differs(1.0).to(U64), (lambda: values, lambda: values * numerator))
 
 
 @step(VECTOR, VECTOR, VECTOR)
@@ -78,9 +84,9 @@ def linear(sources, numerators, denominator, n, form, out_form, out):
     control = jit.enter()
     inverse = inverse_of(denominator)
     for at in range(0, n, WIDTH):
-        total = numerators[0] * load(sources[0], at, form)
+        total = times(numerators[0], load(sources[0], at, form))
         for i in range(1, len(sources)):
-            total = total + numerators[i] * load(sources[i], at, form)
+            total = total + times(numerators[i], load(sources[i], at, form))
         store(out, at, out_form, divided(total, denominator, inverse))
     jit.leave(control)
 
@@ -123,7 +129,7 @@ def elected_signs(sources, base, n, form, numerators, thresholds, cutoffs, first
         origin, mass = load(base, at, form), every(0.0)
         for i in range(len(sources)):
             delta = load(sources[i], at, form) - origin
-            mass = mass + numerators[i] * trimmed(delta, least[i, 0], least[i, 1], cutoffs[i] - first - at)
+            mass = mass + times(numerators[i], trimmed(delta, least[i, 0], least[i, 1], cutoffs[i] - first - at))
         counts[0] += positives(mass)
         counts[1] += negatives(mass)
     jit.leave(control)
@@ -156,20 +162,20 @@ def ties(
             delta = load(sources[i], at, form) - origin
             tau = trimmed(delta, least[i, 0], least[i, 1], cutoffs[i] - first - at)
             hold(kept, i, tau)
-            mass = mass + numerators[i] * tau
+            mass = mass + times(numerators[i], tau)
         sign, total = elected(mass, zero_sign), every(0.0)
         if aggregate == 0:
             share = every(0.0)
             for i in range(len(sources)):
                 tau = recall(kept, i)
-                total = total + agreeing(numerators[i] * tau, tau, sign)
+                total = total + agreeing(times(numerators[i], tau), tau, sign)
                 share = share + agreeing(every(numerators[i]), tau, sign)
         else:
             share = every(denominator)
             for i in range(len(sources)):
                 tau = recall(kept, i)
                 if aggregate == 1:
-                    total = total + agreeing(numerators[i] * tau, tau, sign)
+                    total = total + agreeing(times(numerators[i], tau), tau, sign)
                 else:
                     total = largest(total, numerators[i] * tau, tau, sign)
         store(out, at, out_form, updated(origin, scaled(total, share, a, b)))
