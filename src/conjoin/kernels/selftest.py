@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from conjoin.kernels.draws import DrawKey
-from conjoin.kernels.formats import FORMATS, Float64, Raw, decode, encode
+from conjoin.kernels.formats import FORMATS, Float64, Raw, encode
 from conjoin.kernels.golden import GOLDEN
 from conjoin.kernels.layout import NO_CUTOFF, SUM_PIECE, Bracket, Span, Trim
 
@@ -193,7 +193,7 @@ def _sums(module: ModuleType, form: str) -> Iterator[Any]:
 
 def _arguments(form: str) -> Float64:
     """Numbers of all sizes, and moderate ones."""
-    wild = decode(patterns(form, 6), form)
+    wild = patterns("F64", 6 + FORMATS[form].code).view(np.float64)
     special = [0.0, -0.0, 709.8, -745.2, np.inf, -np.inf, np.nan]
     return np.concatenate([wild, matrix(form, 6, 1, ELEMENTS)[0] * 2.0**-12, special])
 
@@ -239,6 +239,7 @@ def _gemm(module: ModuleType, form: str) -> Iterator[Any]:
     for region in (-1, 0, 1):
         yield module.gemm(c.copy(), a, b, True, True, region)
     yield module.gemm(np.zeros((17, 17)), tall.reshape(17, 3), wide.reshape(3, 17), False, True, 0)
+    yield module.gemm(c.copy(), a / 3.0, b / 3.0, False, True, 0)  # inexact products, which a fused addition would keep
 
 
 def _eigh(module: ModuleType, form: str) -> Iterator[Any]:
@@ -313,7 +314,7 @@ def _solve_lower(module: ModuleType, form: str) -> Iterator[Any]:
 
 
 def _add_squares(module: ModuleType, form: str) -> Iterator[Any]:
-    yield module.add_squares(matrix(form, 18, 23, 11), matrix(form, 19, 1, 11)[0].copy())
+    yield module.add_squares(matrix(form, 18, 23, 11) / 3.0, matrix(form, 19, 1, 11)[0].copy())
 
 
 def _normalise(module: ModuleType, form: str) -> Iterator[Any]:
