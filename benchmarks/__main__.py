@@ -15,7 +15,7 @@ from benchmarks.context import Context, run_part
 from benchmarks.measure import machine
 from benchmarks.report import Part, show
 
-PARTS = ("kernels", "linear_algebra", "commands", "accuracy", "load", "contributions", "scaling")
+PARTS = ("kernels", "linear_algebra", "eigen", "commands", "accuracy", "load", "contributions", "scaling")
 WITH_PEERS = ("commands", "accuracy", "contributions")
 OUT = Path(__file__).parent / "out"
 
