@@ -125,7 +125,7 @@ DROPS = st.tuples(st.sampled_from(["0.1", "0.3", "0.5", "0.75"]), st.sampled_fro
 
 
 @given(matrices(), FORMS, SHARES, DROPS, st.sampled_from(["mean", "sum", "max", "all"]), st.sampled_from([-1, 0, 1]))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 def test_drops_by_rank(world, out_form, numerators, drops, aggregate, zero_sign):
     form, tensors, base, columns = world
     density, window = map(Fraction, drops)
