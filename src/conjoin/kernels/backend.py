@@ -25,7 +25,7 @@ _HINT = (
     "a library in this process may have changed the floating point state, as `torch.set_flush_denormal(True)` does; "
     "run `conjoin` in a process of its own"
 )
-_TINY, _HALF = 2.0**-1022, 0.5
+_TINY, _HALF, _ONE, _TIE, _ABOVE_TIE = 2.0**-1022, 0.5, 1.0, 2.0**-53, 3 * 2.0**-54
 
 SMALL_ELEMENTS = 2_000_000
 """Elements read in a process before the compiled arithmetic is worth loading (about a tenth of a second)."""
@@ -112,8 +112,8 @@ def operation(name: str, elements: int) -> Callable[..., Any]:
         found = getattr(module, function, None)
         if module is None or found is None:
             continue
-        if arithmetic == "reference" and not _TINY * _HALF:
-            raise SelfTestError("this thread flushes subnormal numbers to zero", hint=_HINT)
+        if arithmetic == "reference" and not _is_ieee():
+            raise SelfTestError("this thread flushes subnormal numbers to zero or rounds them otherwise", hint=_HINT)
         if found in _proven:
             return found
         problem = _problem(module, name)
@@ -142,11 +142,17 @@ def _order(small: bool) -> Iterator[Backend]:
 
 def _is_small(elements: int) -> bool:
     """Whether the reference may do this much more before the compiled arithmetic is loaded."""
-    flushes = not _TINY * _HALF  # which only the compiled kernels can switch off
-    if _state["forced"] or _refused or flushes or sys.modules.get("conjoin.kernels.compiled.handover"):
+    if not _is_ieee():  # which only the compiled kernels can mend
+        return False
+    if _state["forced"] or _refused or sys.modules.get("conjoin.kernels.compiled.handover"):
         return False
     _small["elements"] += elements
     return _small["elements"] <= SMALL_ELEMENTS
+
+
+def _is_ieee() -> bool:
+    """Whether this thread rounds to nearest even and keeps subnormal numbers."""
+    return _TINY * _HALF != 0 and _ONE + _TIE == _ONE and _ONE + _ABOVE_TIE > _ONE
 
 
 def _family_or_none(arithmetic: Backend, group: str) -> ModuleType | None:

@@ -232,6 +232,12 @@ def matrix(form: str, salt: int, rows: int, columns: int) -> Float64:
     return np.where(word & np.uint64(8), -size, size).reshape(rows, columns)
 
 
+def precise(form: str, salt: int, rows: int, columns: int) -> Float64:
+    """Numbers of 53 bits between 1 and 2, both signs, so that their products are rounded: (rows, columns) float64."""
+    word = patterns("F64", salt + FORMATS[form].code, rows * columns) & np.uint64((1 << 63) | ((1 << 52) - 1))
+    return (word | np.uint64(1023 << 52)).view(np.float64).reshape(rows, columns)
+
+
 def _gemm(module: ModuleType, form: str) -> Iterator[Any]:
     a, b, c = matrix(form, 11, 17, 29), matrix(form, 12, 29, 21), matrix(form, 13, 17, 21)
     tall, wide = (patterns("F64", salt, 51).view(np.float64) for salt in (14, 15))
@@ -239,7 +245,9 @@ def _gemm(module: ModuleType, form: str) -> Iterator[Any]:
     for region in (-1, 0, 1):
         yield module.gemm(c.copy(), a, b, True, True, region)
     yield module.gemm(np.zeros((17, 17)), tall.reshape(17, 3), wide.reshape(3, 17), False, True, 0)
-    yield module.gemm(c.copy(), a / 3.0, b / 3.0, False, True, 0)  # inexact products, which a fused addition would keep
+    yield module.gemm(
+        c.copy(), precise(form, 11, 17, 29), precise(form, 12, 29, 21), False, True, 0
+    )  # inexact products, which a fused addition would keep
 
 
 def _eigh(module: ModuleType, form: str) -> Iterator[Any]:
@@ -314,7 +322,7 @@ def _solve_lower(module: ModuleType, form: str) -> Iterator[Any]:
 
 
 def _add_squares(module: ModuleType, form: str) -> Iterator[Any]:
-    yield module.add_squares(matrix(form, 18, 23, 11) / 3.0, matrix(form, 19, 1, 11)[0].copy())
+    yield module.add_squares(precise(form, 18, 23, 11), matrix(form, 19, 1, 11)[0].copy())
 
 
 def _normalise(module: ModuleType, form: str) -> Iterator[Any]:
