@@ -1,0 +1,137 @@
+"""One process of the matrix: digests under the settings given as JSON on the command line, as JSON on stdout.
+
+The environment variables that matter (NUMBA_CPU_NAME, NUMBA_OPT, OPENBLAS_CORETYPE, NUMBA_CACHE_DIR …) are read by the
+libraries at their import, so they are set by whoever starts this process.
+"""
+
+import itertools
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from conjoin import kernels
+from conjoin.executor import engine, execute, workers
+from conjoin.plan import Recipe
+from conjoin.store.memory import MemoryStore
+from conjoin.testing import fingerprint, machine_code
+from conjoin.testing.strategy_suite import backend
+from tests.unit.models import noisy, plan_of
+
+FLUSHING = 0x9FC0
+"""x86: subnormals flushed to zero (FTZ and DAZ), as libraries built with -ffast-math leave a thread."""
+SHAPES = {"large": (2 * kernels.BLOCK_ELEMENTS + 5001,), "matrix": (96, 65), "vector": (7,), "scalar": ()}
+
+
+def flush() -> None:
+    """Leave this thread, and those it starts, in a state in which subnormals are flushed."""
+    import numba
+
+    from conjoin.kernels import jit
+
+    @numba.njit
+    def set_state(state: int) -> None:
+        jit.enter()
+        jit.leave(state)
+
+    set_state(FLUSHING)
+    tiny, half = 2.0**-1022, 0.5
+    assert tiny * half == 0.0
+
+
+class Disordered(ThreadPoolExecutor):
+    """Workers that begin each job after a pause of its own, so that jobs end in another order."""
+
+    pauses = random.Random(0)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        pause = self.pauses.random() * 0.004
+
+        def late() -> Any:
+            time.sleep(pause)
+            return fn(*args, **kwargs)
+
+        return super().submit(late)
+
+
+@contextmanager
+def disorder(seed: int) -> Iterator[None]:
+    """Let the executor begin tensors in another order and finish jobs in another; 0 leaves it alone."""
+    if not seed:
+        yield
+        return
+    ordered = workers.run_all
+
+    def shuffled(executor: Any, count: int, starts: Iterable[Any], *others: Any) -> None:
+        begun = list(starts)
+        random.Random(seed).shuffle(begun)
+        ordered(executor, count, begun, *others)
+
+    Disordered.pauses = random.Random(seed)
+    with (
+        patch.object(workers, "ThreadPoolExecutor", Disordered),
+        patch.object(engine, "run_all", shuffled),
+    ):
+        yield
+
+
+def executed(name: str, threads: int) -> tuple[str, str]:
+    """A whole resolve of files: the digest of the output."""
+    base, *models = [noisy(SHAPES, seed) for seed in range(4)]
+    store = MemoryStore()
+    plan = plan_of(store, base, models, Recipe.of(name))
+    with tempfile.TemporaryDirectory() as folder:
+        return f"executed {name}", execute(plan, store, Path(folder) / "out", threads=threads).output
+
+
+def digests(given: dict[str, Any], setting: dict[str, Any]) -> dict[str, str]:
+    """What one setting gives; to be called in a thread of its own, whose floating point state is then its own."""
+    if setting["flush"]:
+        flush()
+    told: dict[str, str] = {}
+    with backend(given["arithmetic"]), disorder(setting["shuffle"]):
+        told |= fingerprint.operations(given["arithmetic"], given["operations"])
+        told |= fingerprint.applied(slice_elements=setting["slice"], names=given["strategies"])
+        told |= fingerprint.resolved(names=given["strategies"])
+        told |= (executed(name, setting["threads"]) for name in given["strategies"])
+    return told
+
+
+def main() -> None:
+    """Run the case."""
+    np.seterr(all="ignore")
+    given = json.loads(sys.argv[1])
+    told: dict[str, Any] = {"digests": [], "scans": {}}
+    for setting in given["settings"]:
+        with ThreadPoolExecutor(1) as alone:
+            told["digests"].append(alone.submit(digests, given, setting).result())
+    for place, kernel in machine_code.kernels().items() if given["scan"] else ():
+        if kernel.stats.cache_misses:
+            told["scans"][".".join(place)] = machine_code.scan(kernel)
+    json.dump(told, sys.stdout)
+
+
+def covering(factors: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Few settings in which every pair of values of two factors occurs; greedy, and the same every time."""
+    names = sorted(factors)
+    pairs = {((a, x), (b, y)) for a, b in itertools.combinations(names, 2) for x in factors[a] for y in factors[b]}
+    every = [dict(zip(names, values, strict=True)) for values in itertools.product(*(factors[name] for name in names))]
+    rows: list[dict[str, Any]] = []
+    while pairs:
+        best = max(every, key=lambda row: len(pairs & set(itertools.combinations(row.items(), 2))))
+        pairs -= set(itertools.combinations(best.items(), 2))
+        rows.append(best)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
