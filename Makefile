@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test test-aarch64 check bench docs clean
+.PHONY: demo test test-aarch64 test-determinism check bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -41,6 +41,9 @@ test: check  ## the whole suite with a coverage report
 
 test-aarch64: $(VENV)/.test  ## the same bytes on another instruction set, emulated; the machine is kept in .aarch64
 	$(BIN)/python tools/aarch64
+
+test-determinism: $(VENV)/.test  ## every processor, compiler level and combination of the matrix; many minutes
+	CONJOIN_DETERMINISM=full $(BIN)/pytest tests/determinism
 
 bench: $(VENV)/.bench  ## measured, never asserted; --only, --quick and --large with `python -m benchmarks`
 	$(BIN)/python -m benchmarks
