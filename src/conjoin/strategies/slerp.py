@@ -1,5 +1,6 @@
 """SLERP: interpolate along great circles; trigonometry on the k×k Gram matrix, then one weighted sum."""
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Annotated, Literal, NamedTuple
@@ -34,18 +35,34 @@ Part = tuple[Vector, Fraction]
 class Gram(NamedTuple):
     """Inner products of k vectors, and where to say what is unusual."""
 
-    products: list[Vector]
+    whole: tuple[int, list[list[int]]]
+    """The inner products as whole numbers over one denominator: sums of fractions would look for a gcd at each step."""
     warn: Callable[[str], None]
+
+    @classmethod
+    def of(cls, products: npt.NDArray[np.float64], warn: Callable[[str], None]) -> "Gram":
+        """Inner products as they were measured."""
+        exact = [[Fraction(float(value)) for value in row] for row in products]
+        unit = max(value.denominator for row in exact for value in row)  # powers of two
+        return cls((unit, [[int(value * unit) for value in row] for row in exact]), warn)
 
     def dot(self, left: Vector, right: Vector) -> Fraction:
         """Inner product of two combinations of the vectors, exact."""
-        terms = (a * b * self.products[i][j] for i, a in enumerate(left) for j, b in enumerate(right) if a and b)
-        return sum(terms, Fraction(0))
+        (a, a_unit), (b, b_unit) = _whole(left), _whole(right)
+        unit, rows = self.whole
+        total = sum(x * sum(y * rows[i][j] for j, y in b) for i, x in a)
+        return Fraction(total, a_unit * b_unit * unit)
 
     def norm(self, vector: Vector) -> Fraction:
         """Length of a combination of the vectors, to the precision of `scalars`."""
         square = self.dot(vector, vector)
         return scalars.sqrt(square) if square > 0 else Fraction(0)
+
+
+def _whole(vector: Vector) -> tuple[list[tuple[int, int]], int]:
+    """What is not 0 of a vector, as index and whole number, and their denominator."""
+    unit = math.lcm(*(value.denominator for value in vector))
+    return [(i, value.numerator * (unit // value.denominator)) for i, value in enumerate(vector) if value], unit
 
 
 def _combine(a: Fraction, left: Vector, b: Fraction, right: Vector) -> Vector:
@@ -181,7 +198,7 @@ def _finish_gram(total: npt.NDArray[np.float64], params: Params, extent: Extent)
         return (Fraction(1),)
     if not np.isfinite(total).all():
         raise BadParameterError("the inner products of the tensors overflow float64", hint="use another strategy")
-    gram = Gram([[Fraction(float(value)) for value in row] for row in total], extent.warn)
+    gram = Gram.of(total, extent.warn)
     ones = [[Fraction(int(i == j)) for j in range(k)] for i in range(k)]
     if k == 2:
         found = arc(gram, ones[0], ones[1], _t(params, extent.weights), params["variant"])
