@@ -5,7 +5,7 @@ subnormals, a compiler that contracts or reassociates, or a wrong conversion giv
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -250,12 +250,17 @@ def _gemm(module: ModuleType, form: str) -> Iterator[Any]:
     )  # inexact products, which a fused addition would keep
 
 
+def _in_turn(tasks: Sequence[Callable[[], object]]) -> None:
+    for task in tasks:
+        task()
+
+
 def _eigh(module: ModuleType, form: str) -> Iterator[Any]:
     n = 35 if form == "F32" else 7 + FORMATS[form].code
     below, subnormal = np.tri(n, dtype=np.bool_), patterns("F64", 17, n * n) & np.uint64((1 << 52) - 1)
     for square in (matrix(form, 16, n, n), subnormal.view(np.float64).reshape(n, n)):
         for vectors in (True, False):
-            yield from module.eigh(np.where(below, square, square.T), vectors, lambda tasks: [task() for task in tasks])
+            yield from module.eigh(np.where(below, square, square.T), vectors, _in_turn)
 
 
 def _small(form: str, salt: int, n: int = ELEMENTS) -> Raw:

@@ -5,9 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from conjoin.kernels.device.tensors import counted, indices, magnitude_keys, task_vector
+from conjoin.kernels.device.tensors import counted, indices, magnitude_keys, task_vector, torch
 from conjoin.kernels.formats import Raw
-from conjoin.kernels.layout import HIGH_BINS, INDEX_BINS, INDEX_SHIFT, LOW_BINS, LOW_SHIFT
+from conjoin.kernels.layout import (
+    BRACKET_BINS,
+    HIGH_BINS,
+    INDEX_BINS,
+    INDEX_SHIFT,
+    LOW_BINS,
+    LOW_SHIFT,
+    Bracket,
+)
 
 Int64 = npt.NDArray[np.int64]
 
@@ -22,6 +30,18 @@ def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[
     keys = [magnitude_keys(task_vector(t, base, form)) for t in tensors]
     inside = [key[(key >> LOW_SHIFT) == chosen] & (LOW_BINS - 1) for key, chosen in zip(keys, bins, strict=True)]
     return counted(inside, LOW_BINS)
+
+
+def bracket_counts(tensors: Sequence[Raw], base: Raw, form: str, brackets: Sequence[Bracket]) -> Int64:
+    """See `reference.order.bracket_counts`."""
+    rows: list[Int64] = []
+    for tensor, bracket in zip(tensors, brackets, strict=True):
+        keys = magnitude_keys(task_vector(tensor, base, form)).to(torch.int64)
+        inside = keys[(keys >= bracket.low) & (keys < bracket.stop)]
+        bins = counted([(inside - bracket.low) >> bracket.shift], BRACKET_BINS)[0]
+        above, favoured = torch.count_nonzero(keys >= bracket.stop), torch.count_nonzero(keys == bracket.favourite)
+        rows.append(np.array([*bins, int(above), int(favoured)], np.int64))
+    return np.stack(rows)
 
 
 def tie_histograms(

@@ -5,6 +5,7 @@ import numpy as np
 from conjoin.errors import NotSymmetricError
 from conjoin.kernels.backend import operation
 from conjoin.kernels.formats import Float64
+from conjoin.kernels.ops.arguments import require
 from conjoin.kernels.ops.matrix import Run, in_turn
 
 WORK_PER_ELEMENT = 600
@@ -29,7 +30,7 @@ def eigh(matrix: Float64, *, vectors: bool = True, run: Run = in_turn) -> tuple[
         NotSymmetricError: the matrix is not square, finite and symmetric.
         NotConvergedError: an iteration reached its limit.
     """
-    assert matrix.dtype == np.float64 and matrix.dtype.isnative, f"{matrix.dtype} is not float64"
+    require(matrix.dtype == np.float64 and matrix.dtype.isnative, f"{matrix.dtype} is not float64")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise NotSymmetricError(f"an array of shape {matrix.shape} is not a square matrix")
     n = len(matrix)

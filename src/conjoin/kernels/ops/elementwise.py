@@ -9,7 +9,7 @@ from conjoin.kernels.backend import operation
 from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import FORMATS, Raw
 from conjoin.kernels.layout import Aggregate, Trim
-from conjoin.kernels.ops.arguments import all_plain, element_count
+from conjoin.kernels.ops.arguments import all_plain, element_count, require
 from conjoin.kernels.scalars import Coefficients
 
 Int64 = npt.NDArray[np.int64]
@@ -123,7 +123,7 @@ def delta_sum(
     Returns:
         (n,) patterns of `out_form`.
     """
-    assert start % 4 == 0, f"a slice starts at {start}, inside a draw of four"
+    require(start % 4 == 0, f"a slice starts at {start}, inside a draw of four")
     used = [i for i, numerator in enumerate(terms.numerators) if numerator]
     origin, *arrays = all_plain([base, *tensors], form)
     return operation("elementwise.delta_sum", element_count(tensors))(

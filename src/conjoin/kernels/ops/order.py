@@ -65,6 +65,6 @@ def tie_histograms(
     Returns:
         (k, 262,144) counts; those of several slices add up.
     """
-    assert start + len(base) <= INDEX_BINS << INDEX_SHIFT, "more than 2^36 elements cannot be cut by index"
+    require(start + len(base) <= INDEX_BINS << INDEX_SHIFT, "more than 2^36 elements cannot be cut by index")
     run = operation("order.tie_histograms", element_count(tensors))
     return run(all_plain(tensors, form), plain(base, form), form, list(thresholds), start, bins)

@@ -9,7 +9,7 @@ from conjoin.kernels.backend import operation
 from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import Float64, Raw
 from conjoin.kernels.layout import BLOCK_ELEMENTS
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain
+from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require
 
 Int64 = npt.NDArray[np.int64]
 
@@ -45,7 +45,7 @@ def block_moments(
     """
     origin = None if base is None else plain(base, form)
     values = [0.0] * len(tensors) if centres is None else list(centres)
-    assert len(values) == len(tensors), f"{len(values)} centres for {len(tensors)} tensors"
+    require(len(values) == len(tensors), f"{len(values)} centres for {len(tensors)} tensors")
     run = operation("reductions.block_moments", element_count(tensors))
     return run(all_plain(tensors, form), origin, form, values)
 
