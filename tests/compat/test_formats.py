@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Family
 
+from conftest import Family
 from conjoin import Replica
 from conjoin.store.checkpoint import open_checkpoint
 from conjoin.store.ingest import ingest

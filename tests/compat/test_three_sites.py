@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FROZEN, Family, pooled
 
+from conftest import FROZEN, Family, pooled
 from conjoin import Receipt, Replica, verify
 from conjoin.errors import MismatchedTensorsError
 
