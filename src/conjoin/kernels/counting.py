@@ -1,5 +1,6 @@
 """Order statistics from histograms: which bin holds the m-th thing; integers only, exact in any order of slices."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,9 +68,10 @@ def bracket_of_sample(counts: Counts, rank: int, elements: int) -> Narrowed:
     """
     brackets: list[Bracket] = []
     for row in counts:
-        size, share = int(row.sum()), rank / max(elements, 1)
-        middle = rank * size // max(elements, 1)
-        margin = 0 if size == elements else int(4 * (size * share * (1 - share)) ** 0.5) + size // 2000 + 1
+        size, whole = int(row.sum()), max(elements, 1)
+        middle = rank * size // whole
+        spread = math.isqrt(16 * size * rank * max(whole - rank, 0)) // whole
+        margin = 0 if size == elements else spread + size // 2000 + 1
         ranks = (max(min(middle + margin, size), 1), max(middle - margin, 1))
         low, high = select_from_top(np.stack([row, row]), ranks).bins
         favourite = low + int(np.argmax(row[low : high + 1]))

@@ -34,7 +34,7 @@ FLAGGED = re.compile(
 
 CALLED = re.compile(r"\bcall [^\n]*?@\"?([\w.$]+)\"?\(")
 HARMLESS = re.compile(
-    r"Py|_Py|NRT_|numba_|_ZN|cpython\._ZN"  # Python's and numba's runtime, and other kernels
+    r"Py|_Py|NRT_|nrt_atomic_|numba_|_ZN|cpython\._ZN"  # Python's and numba's runtime, and other kernels
     r"|llvm\.(?:is\.fpclass|fabs|copysign|sqrt|floor|ceil|trunc)\."  # exact, or rounded once by IEEE 754
     r"|llvm\.(?:[su](?:min|max|add|sub|mul|cmp)|abs|ctlz|cttz|ctpop|bswap|fshl|fshr|bitreverse)\b"  # integers
     r"|llvm\.(?:mem|lifetime|assume|masked|stack|trap|vector|experimental|expect|get\.active)"  # memory, lanes
