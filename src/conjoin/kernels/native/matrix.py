@@ -244,33 +244,6 @@ def gemm(m, n, k, a, a_row, a_column, b, b_row, b_column, c, c_row, c_column, si
 
 
 @jit.kernel
-def gemm_into(c, a, b, negate, keep, region):
-    """C = C, or +0 unless `keep`, then + A·B, or − A·B if `negate`; for other kernels, on float64 arrays of any layout.
-
-    c_ij is the chain (… (c_ij ± a_i0·b_0j) ± a_i1·b_1j …), every product and sum rounded. Region as in `gemm`.
-    C must not overlap A or B.
-    """
-    gemm(
-        c.shape[0],
-        c.shape[1],
-        a.shape[1],
-        place(a),
-        a.strides[0] // 8,
-        a.strides[1] // 8,
-        place(b),
-        b.strides[0] // 8,
-        b.strides[1] // 8,
-        place(c),
-        c.strides[0] // 8,
-        c.strides[1] // 8,
-        -1.0 if negate else 1.0,
-        bool_(keep),
-        int64(region),
-        int64(TILE),
-    )
-
-
-@jit.kernel
 def factor_small(n, a, limits):
     """A (n, n) = its lower Cholesky factor, in place; returns the first column that is refused, or −1.
 
