@@ -18,7 +18,7 @@ from conjoin.kernels.layout import LANES
 from conjoin.kernels.native.bits import U64, pointer, select, square_root
 from conjoin.kernels.native.reductions import add_products, fold_lanes
 
-int64 = np.int64
+int64, bool_ = np.int64, np.bool_
 
 DEPTH = 256
 """Steps of k in a packed panel; a panel of B stays in the first-level cache."""
