@@ -1,6 +1,6 @@
 """What is checked of raw arrays before a backend sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ def plain(raw: Raw, form: str) -> Raw:
     Raises:
         BadArrayError: it has another dtype or shape.
     """
+    require(form in FORMATS, f"`{form}` is no format")
     fits = raw.dtype == FORMATS[form].raw and raw.ndim == 1
     require(fits, f"an array of {raw.dtype} with {raw.ndim} dimensions is not a row of {form} patterns")
     return np.require(raw, requirements=["C", "A"])
@@ -45,6 +46,26 @@ def all_plain(tensors: Sequence[Raw], form: str) -> list[Raw]:
     lengths = {len(tensor) for tensor in arrays}
     require(len(lengths) == 1, f"tensors of different lengths ({sorted(lengths)}), or none")
     return arrays
+
+
+def all_centred(tensors: Sequence[Raw], base: Raw | None, form: str) -> tuple[Raw | None, list[Raw]]:
+    """A base, where there is one, and the arrays as the kernels need them, all of one length.
+
+    Raises:
+        BadArrayError: see `all_plain`.
+    """
+    arrays = all_plain(tensors if base is None else [base, *tensors], form)
+    return (None, arrays) if base is None else (arrays[0], arrays[1:])
+
+
+def require_each(tensors: Sequence[Raw], **lists: Sized) -> None:
+    """Refuse lists that have not one entry for each tensor: kernels would read behind their ends.
+
+    Raises:
+        BadArrayError: a list is longer or shorter; it is called by its keyword.
+    """
+    for name, entries in lists.items():
+        require(len(entries) == len(tensors), f"{len(entries)} {name} for {len(tensors)} tensors")
 
 
 def writable(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -9,7 +9,7 @@ from conjoin.kernels.backend import operation
 from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import FORMATS, Raw
 from conjoin.kernels.layout import Aggregate, Trim
-from conjoin.kernels.ops.arguments import all_plain, element_count, require
+from conjoin.kernels.ops.arguments import all_plain, element_count, require, require_each
 from conjoin.kernels.scalars import Coefficients
 
 Int64 = npt.NDArray[np.int64]
@@ -29,6 +29,7 @@ def linear(sources: Sequence[Raw], terms: Coefficients, form: str, out_form: str
     Returns:
         (n,) patterns of `out_form`.
     """
+    require_each(sources, coefficients=terms.numerators)
     used = [i for i, numerator in enumerate(terms.numerators) if numerator]
     arrays = all_plain(sources, form)
     if not used:
@@ -40,8 +41,9 @@ def linear(sources: Sequence[Raw], terms: Coefficients, form: str, out_form: str
 
 def elected_signs(tensors: Sequence[Raw], base: Raw, form: str, terms: Coefficients, trim: Trim, start: int) -> Int64:
     """Count the elements in which the mass Σ nᵢ τ̂ᵢ is positive, and negative. (2,); counts of several slices add up."""
-    run = operation("elementwise.elected_signs", element_count(tensors))
     origin, *arrays = all_plain([base, *tensors], form)
+    require_each(tensors, coefficients=terms.numerators, thresholds=trim.thresholds, cutoffs=trim.cutoffs)
+    run = operation("elementwise.elected_signs", element_count(tensors))
     return run(arrays, origin, form, list(terms.numerators), trim, start)
 
 
@@ -78,8 +80,9 @@ def ties(
     Returns:
         (n,) patterns of `out_form`.
     """
-    run = operation("elementwise.ties", element_count(tensors))
     origin, *arrays = all_plain([base, *tensors], form)
+    require_each(tensors, coefficients=terms.numerators, thresholds=trim.thresholds, cutoffs=trim.cutoffs)
+    run = operation("elementwise.ties", element_count(tensors))
     factor = (scale.numerators[0], scale.denominator)
     numerators = list(terms.numerators)
     return run(
@@ -124,6 +127,7 @@ def delta_sum(
         (n,) patterns of `out_form`.
     """
     require(start % 4 == 0, f"a slice starts at {start}, inside a draw of four")
+    require_each(tensors, coefficients=terms.numerators, draws=keys if drop_below else tensors)
     used = [i for i, numerator in enumerate(terms.numerators) if numerator]
     origin, *arrays = all_plain([base, *tensors], form)
     return operation("elementwise.delta_sum", element_count(tensors))(

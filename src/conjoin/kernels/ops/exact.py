@@ -10,7 +10,7 @@ import numpy.typing as npt
 from conjoin.kernels.backend import operation
 from conjoin.kernels.formats import Raw
 from conjoin.kernels.layout import SUM_WORDS, SumOf
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain
+from conjoin.kernels.ops.arguments import all_centred, element_count
 
 Int64 = npt.NDArray[np.int64]
 
@@ -21,7 +21,7 @@ def exact_sums(tensors: Sequence[Raw], base: Raw | None, form: str, kind: SumOf)
     A term is v, |v| or v·v, one float64 value; the square is rounded once. Its sum with the others is not rounded.
 
     Args:
-        tensors: k arrays (n,), of any length and in any order.
+        tensors: k arrays (n,), any part of the tensors with its elements in any order.
         base: (n,) or None.
         form: format of all.
         kind: what the terms are.
@@ -29,8 +29,8 @@ def exact_sums(tensors: Sequence[Raw], base: Raw | None, form: str, kind: SumOf)
     Returns:
         (k, words) int64. Those of several slices add up, up to 2³¹ of them. `total` and `nearest_total` read a row.
     """
-    origin = None if base is None else plain(base, form)
-    return operation("exact.sums", element_count(tensors))(all_plain(tensors, form), origin, form, kind)
+    origin, arrays = all_centred(tensors, base, form)
+    return operation("exact.sums", element_count(tensors))(arrays, origin, form, kind)
 
 
 def total(words: Int64) -> Fraction:

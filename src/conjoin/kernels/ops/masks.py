@@ -13,7 +13,15 @@ import numpy.typing as npt
 from conjoin.kernels.backend import operation
 from conjoin.kernels.formats import FORMATS, Raw
 from conjoin.kernels.layout import Trim
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require, writable
+from conjoin.kernels.ops.arguments import (
+    all_centred,
+    all_plain,
+    element_count,
+    plain,
+    require,
+    require_each,
+    writable,
+)
 from conjoin.kernels.scalars import Coefficients
 
 Masks = npt.NDArray[np.uint8]
@@ -50,21 +58,23 @@ def unified(
     Returns:
         (n,) patterns of `out_form`; (k, ⌈n/8⌉) masks, or no rows.
     """
-    run, arrays = operation("masks.unified", element_count(tensors)), all_plain(tensors, form)
+    origin, *arrays = all_plain([base, *tensors], form)
     factor = None if scale is None else (scale.numerators[0], scale.denominator)
-    return run(arrays, plain(base, form), form, out_form, elect == "sum", zero_sign, factor, masks)
+    run = operation("masks.unified", element_count(tensors))
+    return run(arrays, origin, form, out_form, elect == "sum", zero_sign, factor, masks)
 
 
 def surviving(tensors: Sequence[Raw], base: Raw | None, form: str, trim: Trim, start: int = 0) -> Masks:
     """What survives a trim, of the task vectors or, without a base, of the tensors themselves. (k, ⌈n/8⌉)."""
-    run, arrays = operation("masks.surviving", element_count(tensors)), all_plain(tensors, form)
-    return run(arrays, None if base is None else plain(base, form), form, trim, start)
+    require_each(tensors, thresholds=trim.thresholds, cutoffs=trim.cutoffs)
+    origin, arrays = all_centred(tensors, base, form)
+    return operation("masks.surviving", element_count(tensors))(arrays, origin, form, trim, start)
 
 
 def unanimous(tensors: Sequence[Raw], base: Raw, form: str) -> Masks:
     """Where all task vectors are positive, or all are negative. (⌈n/8⌉,)."""
-    run = operation("masks.unanimous", element_count(tensors))
-    return run(all_plain(tensors, form), plain(base, form), form)
+    origin, *arrays = all_plain([base, *tensors], form)
+    return operation("masks.unanimous", element_count(tensors))(arrays, origin, form)
 
 
 def masked_sum(
@@ -83,11 +93,13 @@ def masked_sum(
     Returns:
         (n,) patterns of `out_form`.
     """
+    require_each(tensors, coefficients=terms.numerators)
+    origin, *arrays = all_plain([base, *tensors], form)
     shape = (len(tensors), (len(base) + 7) // 8)
     require(masks.dtype == np.uint8 and masks.shape in (shape, shape[1:]), f"masks are {masks.shape}, not {shape}")
     rows = writable(masks if masks.ndim == len(shape) else np.tile(masks, (len(tensors), 1)))
-    run, arrays = operation("masks.masked_sum", element_count(tensors)), all_plain(tensors, form)
-    return run(arrays, plain(base, form), form, out_form, list(terms.numerators), terms.denominator, rows)
+    run = operation("masks.masked_sum", element_count(tensors))
+    return run(arrays, origin, form, out_form, list(terms.numerators), terms.denominator, rows)
 
 
 def pack(flags: npt.NDArray[np.bool_]) -> Masks:
@@ -102,5 +114,6 @@ def unpack(masks: Masks, n: int) -> npt.NDArray[np.bool_]:
 
 def masked(raw: Raw, form: str, mask: Masks) -> Raw:
     """(n,) patterns with +0 where the mask's bit is 0."""
+    require(mask.shape == ((len(raw) + 7) // 8,), f"a mask of shape {mask.shape} for {len(raw)} elements")
     flags = unpack(mask, len(raw))
     return plain(raw, form) * flags.astype(FORMATS[form].raw)

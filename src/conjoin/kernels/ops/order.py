@@ -8,7 +8,7 @@ import numpy.typing as npt
 from conjoin.kernels.backend import operation
 from conjoin.kernels.formats import Raw
 from conjoin.kernels.layout import INDEX_BINS, INDEX_SHIFT, Bracket
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require
+from conjoin.kernels.ops.arguments import all_plain, element_count, require, require_each
 
 Int64 = npt.NDArray[np.int64]
 
@@ -21,14 +21,15 @@ def high_histograms(tensors: Sequence[Raw], base: Raw, form: str) -> Int64:
     Returns:
         (k, 65,536) counts; those of several slices add up.
     """
-    run = operation("order.high_histograms", element_count(tensors))
-    return run(all_plain(tensors, form), plain(base, form), form)
+    origin, *arrays = all_plain([base, *tensors], form)
+    return operation("order.high_histograms", element_count(tensors))(arrays, origin, form)
 
 
 def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[int]) -> Int64:
     """Count the lower halves (15 bits) of those keys whose upper half is the contribution's bin. (k, 32,768)."""
-    run = operation("order.low_histograms", element_count(tensors))
-    return run(all_plain(tensors, form), plain(base, form), form, list(bins))
+    require_each(tensors, bins=bins)
+    origin, *arrays = all_plain([base, *tensors], form)
+    return operation("order.low_histograms", element_count(tensors))(arrays, origin, form, list(bins))
 
 
 def bracket_counts(tensors: Sequence[Raw], base: Raw, form: str, brackets: Sequence[Bracket]) -> Int64:
@@ -40,8 +41,9 @@ def bracket_counts(tensors: Sequence[Raw], base: Raw, form: str, brackets: Seque
     """
     for bracket in brackets:
         require(0 <= bracket.low <= bracket.favourite < bracket.stop <= 1 << 31, f"{bracket} is none of 31-bit keys")
-    run = operation("order.bracket_counts", element_count(tensors))
-    return run(all_plain(tensors, form), plain(base, form), form, list(brackets))
+    require_each(tensors, brackets=brackets)
+    origin, *arrays = all_plain([base, *tensors], form)
+    return operation("order.bracket_counts", element_count(tensors))(arrays, origin, form, list(brackets))
 
 
 def tie_histograms(
@@ -66,5 +68,7 @@ def tie_histograms(
         (k, 262,144) counts; those of several slices add up.
     """
     require(start + len(base) <= INDEX_BINS << INDEX_SHIFT, "more than 2^36 elements cannot be cut by index")
+    require_each(tensors, thresholds=thresholds, bins=tensors if bins is None else bins)
+    origin, *arrays = all_plain([base, *tensors], form)
     run = operation("order.tie_histograms", element_count(tensors))
-    return run(all_plain(tensors, form), plain(base, form), form, list(thresholds), start, bins)
+    return run(arrays, origin, form, list(thresholds), start, bins)

@@ -9,7 +9,7 @@ from conjoin.kernels.backend import operation
 from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import Float64, Raw
 from conjoin.kernels.layout import BLOCK_ELEMENTS
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require
+from conjoin.kernels.ops.arguments import all_centred, all_plain, element_count, require, require_each
 
 Int64 = npt.NDArray[np.int64]
 
@@ -22,8 +22,8 @@ def block_gram(tensors: Sequence[Raw], base: Raw | None, form: str) -> Float64:
     Returns:
         (blocks, k, k) float64.
     """
-    origin = None if base is None else plain(base, form)
-    return operation("reductions.block_gram", element_count(tensors))(all_plain(tensors, form), origin, form)
+    origin, arrays = all_centred(tensors, base, form)
+    return operation("reductions.block_gram", element_count(tensors))(arrays, origin, form)
 
 
 def block_moments(
@@ -43,19 +43,21 @@ def block_moments(
     Returns:
         (blocks, k, 3) float64: Σv, Σ|v|, Σ(v − cᵢ)².
     """
-    origin = None if base is None else plain(base, form)
+    origin, arrays = all_centred(tensors, base, form)
     values = [0.0] * len(tensors) if centres is None else list(centres)
-    require(len(values) == len(tensors), f"{len(values)} centres for {len(tensors)} tensors")
-    run = operation("reductions.block_moments", element_count(tensors))
-    return run(all_plain(tensors, form), origin, form, values)
+    require_each(tensors, centres=values)
+    return operation("reductions.block_moments", element_count(tensors))(arrays, origin, form, values)
 
 
 def block_l1(
     tensors: Sequence[Raw], base: Raw, form: str, *, drop_below: int, keys: Sequence[DrawKey], start: int
 ) -> Float64:
     """Σ|τ| over all elements and over the kept ones, per canonical block and contribution. (blocks, k, 2) float64."""
-    run, arrays = operation("reductions.block_l1", element_count(tensors)), all_plain(tensors, form)
-    return run(arrays, plain(base, form), form, drop_below, list(keys), start)
+    require(start % BLOCK_ELEMENTS == 0, f"a slice starts at {start}, inside a canonical block")
+    require_each(tensors, draws=keys)
+    origin, *arrays = all_plain([base, *tensors], form)
+    run = operation("reductions.block_l1", element_count(tensors))
+    return run(arrays, origin, form, drop_below, list(keys), start)
 
 
 def fold_blocks(rows: Float64) -> Float64:

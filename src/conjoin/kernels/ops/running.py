@@ -18,7 +18,7 @@ from conjoin.kernels.backend import operation
 from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import Raw
 from conjoin.kernels.layout import SUM_PIECE, UNBOUNDED, Packed, Span
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain
+from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require, require_each
 from conjoin.kernels.scalars import WHOLE_MAX
 
 _NOTHING = Span(UNBOUNDED, -UNBOUNDED)
@@ -134,17 +134,19 @@ def running_sum(
     Returns:
         The sum, or None where it cannot be kept exactly.
     """
-    assert start % 4 == 0, f"a slice starts at {start}, inside a draw of four"
-    assert base is not None or not drop_below, "only task vectors are drawn from"
+    require(start % 4 == 0, f"a slice starts at {start}, inside a draw of four")
+    require(base is not None or not drop_below, "only task vectors are drawn from")
     factors = [factor for _, factor in (*added, *taken)]
     old = Counter(() if before is None else (scale * factor for factor in before.factors))
     new = Counter(factor for _, factor in added)
     left = old + new - Counter(factor for _, factor in taken)
-    assert left.total() == old.total() + len(added) - len(taken) > 0 and 0.0 not in factors, (
-        "what is taken was never in"
-    )
+    whole = left.total() == old.total() + len(added) - len(taken) > 0 and 0.0 not in factors
+    require(whole, "what is taken was never in")
     everything, rest = span_of([*old.elements(), *new.elements()]), span_of([*left.elements()])
     arrays = all_plain([raw for raw, _ in (*added, *taken)], form)
+    require_each(arrays, draws=keys if drop_below else arrays)
+    require(before is None or before.elements == len(arrays[0]), f"a sum of other than {len(arrays[0])} elements")
+    require(base is None or len(base) == len(arrays[0]), f"a base of other than {len(arrays[0])} elements")
     packed = operation("running.advance", element_count(arrays))(
         None if before is None else before.packed,
         _NOTHING if before is None else span_of(before.factors),
@@ -201,7 +203,7 @@ def span_of(factors: Sequence[float | Fraction]) -> Span:
     """What the bounds of a sum need to know of its factors, which are whole numbers times powers of two."""
     exact = [abs(Fraction(factor)) for factor in factors]
     lows = [(f.numerator & -f.numerator).bit_length() - f.denominator.bit_length() for f in exact]
-    assert all(f.denominator & (f.denominator - 1) == 0 for f in exact), "a factor is no binary fraction"
+    require(all(f.denominator & (f.denominator - 1) == 0 for f in exact), "a factor is no binary fraction")
     whole = sum(exact, Fraction(0))
     top = whole.numerator.bit_length() - whole.denominator.bit_length()
     return Span(min(lows), top + (whole > Fraction(2) ** top))
@@ -218,7 +220,7 @@ def _result(
     *,
     added_to: bool,
 ) -> Raw | None:
-    assert base is None or len(base) == total.elements, "tensors of different lengths"
+    require(base is None or len(base) == total.elements, f"a base of other than {total.elements} elements")
     odd = ratio.denominator // (ratio.denominator & -ratio.denominator)
     scale = ratio * odd
     if not ratio or Fraction(float(scale)) != scale or float(odd) != odd:

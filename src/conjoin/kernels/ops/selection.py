@@ -11,7 +11,7 @@ from conjoin.kernels.backend import operation
 from conjoin.kernels.draws import DrawKey, drop_threshold
 from conjoin.kernels.formats import Raw
 from conjoin.kernels.layout import DropAggregate, Trim
-from conjoin.kernels.ops.arguments import all_plain, element_count, plain, require, writable
+from conjoin.kernels.ops.arguments import all_centred, all_plain, element_count, require, require_each, writable
 from conjoin.kernels.scalars import Coefficients
 
 Int64 = npt.NDArray[np.int64]
@@ -36,9 +36,8 @@ def row_ranks(tensors: Sequence[Raw], base: Raw | None, form: str, columns: int)
     Returns:
         (k, n) uint32.
     """
-    arrays = _rows(tensors, form, columns)
-    run = operation("selection.row_ranks", element_count(tensors))
-    return run(arrays, None if base is None else plain(base, form), form, columns)
+    origin, arrays = _rows(tensors, base, form, columns)
+    return operation("selection.row_ranks", element_count(tensors))(arrays, origin, form, columns)
 
 
 def row_bounds(
@@ -64,9 +63,9 @@ def row_bounds(
         (k, rows, len(tops), 2) int64: bounds[:, :, t] are the Bounds of the tops[t] largest.
     """
     require(all(0 <= top <= columns for top in tops), f"{list(tops)} largest of rows of {columns}")
-    arrays = _rows(tensors, form, columns)
+    origin, arrays = _rows(tensors, base, form, columns)
     run = operation("selection.row_bounds", element_count(tensors))
-    return run(arrays, None if base is None else plain(base, form), form, columns, list(tops), start)
+    return run(arrays, origin, form, columns, list(tops), start)
 
 
 def bounds_of(trim: Trim) -> Bounds:
@@ -102,13 +101,15 @@ def band_sum(
     Returns:
         (n,) patterns of `out_form`; θ₀ itself, sign of zero included, where the sum is 0.
     """
+    require_each(tensors, coefficients=terms.numerators)
+    require(columns > 0, f"rows of {columns} elements")
+    origin, *arrays = all_plain([base, *tensors], form)
     touched = (start + len(base) - 1) // columns - start // columns + 1 if len(base) else 0
     bounds = [writable(b.astype(np.int64, copy=False)) for b in (top, kept)]
     for b in bounds:
         require(b.shape[0] == len(tensors) and b.shape[1] >= touched and b.shape[2:] == (2,), f"bounds are {b.shape}")
-    run, arrays = operation("selection.band_sum", element_count(tensors)), all_plain(tensors, form)
-    numerators = list(terms.numerators)
-    return run(arrays, plain(base, form), form, out_form, numerators, terms.denominator, *bounds, columns, start)
+    run, numerators = operation("selection.band_sum", element_count(tensors)), list(terms.numerators)
+    return run(arrays, origin, form, out_form, numerators, terms.denominator, *bounds, columns, start)
 
 
 def drop_table(density: Fraction, window: Fraction, columns: int) -> Word32:
@@ -152,9 +153,11 @@ def dropped_signs(
 
     The arguments are those of `dropped_ties`.
     """
-    run, arrays = operation("selection.dropped_signs", element_count(tensors)), all_plain(tensors, form)
+    require_each(tensors, coefficients=terms.numerators)
+    origin, *arrays = all_plain([base, *tensors], form)
     chances = _chances(tensors, table, ranks, keys, start)
-    return run(arrays, plain(base, form), form, list(terms.numerators), *chances, start)
+    run = operation("selection.dropped_signs", element_count(tensors))
+    return run(arrays, origin, form, list(terms.numerators), *chances, start)
 
 
 def dropped_ties(
@@ -195,20 +198,21 @@ def dropped_ties(
     Returns:
         (n,) patterns of `out_form`.
     """
-    run, arrays = operation("selection.dropped_ties", element_count(tensors)), all_plain(tensors, form)
+    require_each(tensors, coefficients=terms.numerators)
+    origin, *arrays = all_plain([base, *tensors], form)
     chances = _chances(tensors, table, ranks, keys, start)
     factor = (scale.numerators[0], scale.denominator)
-    numerators, denominator = list(terms.numerators), terms.denominator
-    place = (arrays, plain(base, form), form, out_form, numerators, denominator)
+    run = operation("selection.dropped_ties", element_count(tensors))
+    place = (arrays, origin, form, out_form, list(terms.numerators), terms.denominator)
     return run(*place, *chances, start, aggregate, zero_sign, factor)
 
 
-def _rows(tensors: Sequence[Raw], form: str, columns: int) -> list[Raw]:
-    """The tensors, if they are whole rows."""
-    arrays = all_plain(tensors, form)
+def _rows(tensors: Sequence[Raw], base: Raw | None, form: str, columns: int) -> tuple[Raw | None, list[Raw]]:
+    """The base and the tensors, if these are whole rows."""
+    origin, arrays = all_centred(tensors, base, form)
     require(0 < columns <= COLUMNS_MAX, f"rows of {columns} elements")
     require(len(arrays[0]) % columns == 0, f"{len(arrays[0])} elements are not whole rows of {columns}")
-    return arrays
+    return origin, arrays
 
 
 def _chances(
@@ -216,7 +220,7 @@ def _chances(
 ) -> tuple[Word32, Word32 | None, list[DrawKey]]:
     """Table, ranks and keys as the backends need them."""
     require(start % 4 == 0, f"a slice starts at {start}, inside a draw of four")
-    require(len(keys) == len(tensors), f"{len(keys)} names of draws for {len(tensors)} tensors")
+    require_each(tensors, draws=keys)
     require(table.dtype == np.uint32 and table.ndim == 1 and len(table) > 0, "no table of thresholds")
     if len(table) == 1:
         return writable(table), None, list(keys)

@@ -167,6 +167,7 @@ def svd(
         NotConvergedError: an iteration of eigh reached its limit.
         BadArrayError: of other arrays, NaN and Inf included.
     """
+    require(rank is None or rank >= 0, f"{rank} singular values")
     if not isinstance(matrix, Panels):
         plain = checked(matrix, wide=wide)
         turned = plain.shape[0] > plain.shape[1]
@@ -317,6 +318,7 @@ def subspace_svd(
         NotConvergedError: see `jacobi_svd`.
         BadArrayError: of other arrays, NaN and Inf included.
     """
+    require(min(rank, power, oversampling) >= 0, f"{rank} singular values, {oversampling} more, power {power}")
     panels = matrix if isinstance(matrix, Panels) else in_memory(matrix, wide=wide)
     size = min(rank + oversampling, panels.rows, panels.columns)
     left = orthonormal(products(panels, start_vectors(key, panels.columns, size), panel=panel, run=run), run=run)
