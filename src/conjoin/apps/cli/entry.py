@@ -26,6 +26,9 @@ def main() -> None:
     """The entry point of the `conjoin` script."""
     # NumPy's BLAS is never called, and its idle threads would cost a tenth of a CPU-second at every start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Modules and plans are many objects that stay; looking for cycles among them costs a tenth of a start.
-    gc.set_threshold(100_000, 20, 20)
-    sys.exit(run(sys.argv[1:]))
+    # Modules and plans are many objects that stay; looking for cycles among them costs a tenth of a start, and as much
+    # again at the end, when the process gives back its memory anyway.
+    gc.set_threshold(300_000, 20, 20)
+    status = run(sys.argv[1:])
+    gc.freeze()
+    sys.exit(status)
