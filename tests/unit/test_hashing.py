@@ -3,11 +3,13 @@
 import hashlib
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from conjoin import hashing
+from conjoin.hashing import kept, machine
 from conjoin.hashing import leaves as room
 from conjoin.hashing.machine import compression
 from conjoin.wire.digest import LEAF_BYTES, leaf_digest
@@ -87,6 +89,79 @@ def test_machine_code_that_is_wrong_or_slow_is_not_used(fault: str, monkeypatch:
     hashing.expect(room.WIDE_BYTES_MIN)
     assert hashing.width() == 1
     assert hashing.leaf_digests([memoryview(b"abc")]) == [leaf_digest(b"abc")]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], int]:
+    """Has machine code as a new process would, with an own folder to keep it in; how often it had to be made."""
+    if compression() is None:
+        pytest.skip("this processor lacks the instructions")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "kept"))
+    times: list[str] = []
+
+    def keep(name: str, stamp: str, code: bytes) -> None:
+        times.append(stamp)
+        kept.keep(name, stamp, code)
+
+    def begin() -> int:
+        times.clear()
+        compress = compression.__wrapped__()
+        monkeypatch.setattr(room, "_wide", [compress])
+        assert hashing.width() == machine.LANES
+        leaves = [random.Random(number).randbytes(room.SHORT_BYTES + number) for number in range(20)]
+        assert hashing.leaf_digests([memoryview(leaf) for leaf in leaves]) == [leaf_digest(leaf) for leaf in leaves]
+        return len(times)
+
+    monkeypatch.setattr(machine, "keep", keep)
+    return begin
+
+
+def test_machine_code_is_made_once(made: Callable[[], int], tmp_path: Path) -> None:
+    assert [made(), made(), made()] == [1, 0, 0]
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "another"])
+def test_damaged_machine_code_is_made_again(damage: str, made: Callable[[], int], tmp_path: Path) -> None:
+    assert made() == 1
+    (path,) = (tmp_path / "kept").iterdir()
+    whole = path.read_bytes()
+    flipped = bytes([*whole[:-9], whole[-9] ^ 1, *whole[-8:]])
+    path.write_bytes({"empty": b"", "cut": whole[:-1], "flipped": flipped, "another": whole * 2}[damage])
+    assert [made(), made()] == [1, 0]
+    assert path.read_bytes() == whole
+
+
+def test_machine_code_of_another_processor_is_not_taken(
+    made: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llvmlite import binding
+
+    assert made() == 1
+    with monkeypatch.context() as other:
+        other.setattr(binding, "get_host_cpu_name", lambda: "another")
+        assert [made(), made()] == [1, 0]
+    assert made() == 0
+
+
+def test_machine_code_that_cannot_be_kept_is_made_every_time(made: Callable[[], int], tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("a file, so that nothing can be written there, not even by root")
+    assert [made(), made()] == [1, 1]
+
+
+def test_machine_code_is_kept_in_the_first_folder_that_takes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    beside = tmp_path / "beside"
+    beside.write_text("not a folder")
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept, "cache_from_source", lambda _: str(beside / "kept.pyc"))
+    assert kept.recall("name", "stamp") is None
+    kept.keep("name", "stamp", b"code")
+    assert kept.recall("name", "stamp") == b"code"
+    assert kept.recall("name", "other stamp") is None
+    assert [path.parent for path in tmp_path.rglob("*.o")] == [tmp_path / "cache" / "conjoin"]
 
 
 def test_a_few_large_leaves_do_not_keep_the_lanes() -> None:

@@ -17,8 +17,8 @@ PIECE_BYTES = 512 * 1024
 """How much of a leaf is read and hashed at a time where leaves go one by one: it stays in a core's own cache."""
 LANE_PIECE_BYTES = 256 * 1024
 """The same where sixteen are hashed at once."""
-WIDE_BYTES_MIN = 512 * 1024 * 1024
-"""From this much hashing on it is worth making the machine code (a quarter of a CPU-second)."""
+WIDE_BYTES_MIN = 256 * 1024 * 1024
+"""From this much hashing on it is worth making the machine code (an eighth of a CPU-second); later it is kept."""
 SHORT_BYTES = 16 * 1024
 """Shorter leaves are hashed one by one."""
 _TRIAL_BYTES = 64 * 1024

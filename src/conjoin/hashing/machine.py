@@ -9,6 +9,8 @@ import ctypes
 import functools
 from collections.abc import Callable, Iterable, Sequence
 
+from conjoin.hashing.kept import keep, recall
+
 LANES = 16
 BLOCK_BYTES = 64
 INITIAL = (
@@ -37,9 +39,9 @@ _CHUNK = 16
 
 @functools.cache
 def compression() -> Compress | None:
-    """The machine code, made now; None where this processor lacks the instructions or llvmlite cannot be had."""
+    """The machine code, kept or made now; None where this processor lacks the instructions or there is no llvmlite."""
     try:
-        from llvmlite import binding
+        from llvmlite import __version__, binding
     except ImportError:
         return None
     host = binding.get_host_cpu_features()
@@ -48,10 +50,13 @@ def compression() -> Compress | None:
     try:
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
-        module = binding.parse_assembly(source())
+        text = source()
+        module = binding.parse_assembly(text)
         features = ",".join([*(f"+{feature}" for feature in _FEATURES), "-prefer-256-bit"])
         machine = binding.Target.from_default_triple().create_target_machine(cpu="", features=features, opt=2)
         engine = binding.create_mcjit_compiler(module, machine)
+        stamp = "\n".join([__version__, binding.get_process_triple(), binding.get_host_cpu_name(), features, text])
+        engine.set_object_cache(*_keeping(stamp))
         engine.finalize_object()
     except RuntimeError:
         return None
@@ -63,6 +68,18 @@ def compression() -> Compress | None:
 
     compress.__dict__["kept"] = engine, machine  # the code lives as long as they do
     return compress
+
+
+def _keeping(stamp: str) -> tuple[Callable[[object, bytes], None], Callable[[object], bytes | None]]:
+    """What LLVM calls when it has made machine code, and before."""
+
+    def made(_module: object, code: bytes) -> None:
+        keep("compress", stamp, code)
+
+    def wanted(_module: object) -> bytes | None:
+        return recall("compress", stamp)
+
+    return made, wanted
 
 
 class _Code:
