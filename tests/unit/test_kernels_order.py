@@ -11,8 +11,10 @@ from tests.unit.test_kernels_operations import both
 
 from conjoin import kernels
 from conjoin.errors import BadArrayError
-from conjoin.kernels import Bracket
+from conjoin.kernels import FORMATS, Bracket
 from conjoin.kernels.counting import KEYS_STOP, Narrowed, bracket_of_sample, narrowed
+from conjoin.kernels.native import order as native
+from conjoin.kernels.native.bits import PIECE
 from conjoin.kernels.reference.order import magnitude_keys
 from conjoin.strategies.base import Block, Extent, find_strategy
 from conjoin.testing.strategy_suite import backend
@@ -21,6 +23,31 @@ from conjoin.testing.strategy_suite import backend
 def keys_of(tensor, base, form):
     with np.errstate(all="ignore"):
         return magnitude_keys(kernels.decode(tensor, form) - kernels.decode(base, form))
+
+
+def every_gap(form):
+    """Pairs of patterns of every two exponents, with significands of few and of many bits and beside a tie."""
+    known = FORMATS[form]
+    top = (1 << known.fraction_bits) - 1
+    fractions = np.array([0, 1, 2, top // 2, top // 2 + 1, top - 1, top] if known.item_bytes == 2 else [0, 1, top])
+    step = 1 if known.exponent_bits <= 8 else 16
+    exponents = np.arange(0, known.infinity >> known.fraction_bits, step) << known.fraction_bits
+    patterns = (exponents[:, np.newaxis] | fractions).ravel()
+    left, right = (side.ravel().astype(known.raw) for side in np.meshgrid(patterns, patterns))
+    sign = known.raw.type(1 << (8 * known.item_bytes - 1))
+    for base in (right, right | sign):
+        for start in range(0, len(left) - PIECE + 1, PIECE):
+            yield left[start : start + PIECE], base[start : start + PIECE]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_keys_of_every_gap(form):
+    """Differences in float32, where the reference takes them in float64."""
+    found = np.empty(PIECE, np.uint32)
+    for tensor, base in every_gap(form):
+        native.keys_of(tensor.ctypes.data, base.ctypes.data, 0, PIECE, FORMATS[form].code, found)
+        row = found.reshape(-1, 2, 16).transpose(0, 2, 1).ravel() if FORMATS[form].item_bytes == 2 else found
+        assert (row == keys_of(tensor, base, form)).all()
 
 
 @st.composite

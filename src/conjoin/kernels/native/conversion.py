@@ -7,21 +7,25 @@ beside the work on it, so that one compilation serves every format.
 import math
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 
 from conjoin.kernels import jit
-from conjoin.kernels.native.vectors import F32, F64, U16, U32, U64, VECTOR, Lanes, by_case, read, step, write
+from conjoin.kernels.native.vectors import F32, F64, U16, U32, U64, VECTOR, WIDTH, Lanes, by_case, read, step, write
 
 MAGNITUDE, INFINITY = (1 << 63) - 1, 0x7FF << 52
 
 
-def _widened_f16(pattern: Lanes) -> Lanes:
-    """F16 as float32: the exponent is moved; a subnormal is a difference of two numbers of its own binade."""
-    size = (pattern & 0x7FFF).to(U32) << 13
+def _widened_f16(upper: Lanes) -> Lanes:
+    """F16 in the upper half of 32 bits, whose lower half is 0, as float32.
+
+    The exponent is moved; a subnormal is a difference of two numbers of its own binade.
+    """
+    size = (upper & 0x7FFF_0000) >> 3
     normal = size + (112 << 23)
     normal = (size >= 0x7C00 << 13).choose(normal + (112 << 23), normal)
     small = ((size + (113 << 23)).floats() - 2.0**-14).bits()
-    return (((size < 0x400 << 13).choose(small, normal)) | ((pattern & 0x8000).to(U32) << 16)).floats()
+    return (((size < 0x400 << 13).choose(small, normal)) | (upper & 0x8000_0000)).floats()
 
 
 @step(VECTOR, types.uint64, types.int64, types.int64)
@@ -31,11 +35,27 @@ def load(address: Lanes, at: Lanes, form: Lanes) -> Lanes | None:
         form,
         (
             lambda: (read(address, at, U16).to(U32) << 16).floats().to(F64),
-            lambda: _widened_f16(read(address, at, U16)).to(F64),
+            lambda: _widened_f16(read(address, at, U16).to(U32) << 16).to(F64),
             lambda: read(address, at, F32).to(F64),
             lambda: read(address, at, F64),
         ),
     )
+
+
+def _upper(patterns: Lanes) -> Lanes:
+    """Patterns of 16 bits in the upper halves of 32 bits, those of even elements first."""
+    pairs = Lanes(patterns.builder, patterns.builder.bitcast(patterns.value, ir.VectorType(U32, WIDTH // 2)))
+    return (pairs << 16).joined(pairs & 0xFFFF_0000)
+
+
+def widened_bf16(patterns: Lanes) -> Lanes:
+    """BF16 as float32, even elements first."""
+    return _upper(patterns).floats()
+
+
+def widened_f16(patterns: Lanes) -> Lanes:
+    """F16 as float32, even elements first."""
+    return _widened_f16(_upper(patterns))
 
 
 def _rounded(values: Lanes, fraction_bits: int, bias: int) -> Lanes:

@@ -2,38 +2,73 @@
 # ruff: noqa: ANN001, ANN201
 # pyright: reportMissingParameterType=false
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import types
 
 from conjoin.kernels import jit
 from conjoin.kernels.layout import BRACKET_BINS
-from conjoin.kernels.native.bits import INFINITY, ONE, PIECE, U64, bits32_of, bits_of, decode, deltas, f32_of
-from conjoin.kernels.native.conversion import load
-from conjoin.kernels.native.vectors import F32, KEYS, U32, VECTOR, WIDTH, Lanes, hold, recall, step, write
+from conjoin.kernels.native.bits import INFINITY, ONE, PIECE, U64, bits_of, f32_of
+from conjoin.kernels.native.conversion import widened_bf16, widened_f16
+from conjoin.kernels.native.vectors import F32, F64, KEYS, U16, U32, WIDTH, Lanes, by_case, read, step, write
+
+
+@step(KEYS, types.uint64, types.uint64, types.int64, types.int64)
+def magnitude_keys(source: Lanes, base: Lanes, at: Lanes, form: Lanes) -> Lanes | None:
+    """The keys of the vector from element `at` on: bits of the float32 nearest to τ in float64, without the sign.
+
+    Of patterns of 16 bits the even elements come first. But for F64 the difference is taken in float32, which gives the
+    same: where a format has more than twice as many bits as another, rounding a sum of two numbers of the latter to the
+    former on the way changes nothing (Figueroa, "When is double rounding innocuous?", SIGNUM Newsletter 30(3), 1995).
+    """
+
+    def key(widened: Callable[[Lanes], Lanes], kind: Any) -> Lanes:
+        delta = widened(read(source, at, kind)) - widened(read(base, at, kind))
+        return delta.to(F32).bits() & 0x7FFF_FFFF
+
+    return by_case(
+        form,
+        (
+            lambda: key(widened_bf16, U16),
+            lambda: key(widened_f16, U16),
+            lambda: key(lambda single: single, F32),
+            lambda: key(lambda double: double, F64),
+        ),
+    )
+
+
+@step(KEYS, KEYS, types.int64)
+def in_order(keys: Lanes, form: Lanes) -> Lanes | None:
+    """The keys in the order of the elements."""
+    even, odd = keys.halves()
+    return by_case(form > 1, (lambda: even.interleaved(odd), lambda: keys))
+
+
+@step(types.void, types.uint32[::1], types.int64, KEYS)
+def put(scratch: Lanes, at: Lanes, keys: Lanes) -> None:
+    """Keep the keys in an array from an index on."""
+    write(scratch, at, keys)
 
 
 @jit.kernel
-def keys_of(source, origin, start, count, form, values, keys):
-    """The magnitude keys of one piece: bits of the float32 nearest to τ, without the sign.
-
-    They go into an array because counting cannot be vectorised and would keep this from being so.
-    """
-    deltas(source, origin, start, count, form, values)
-    for j in range(count):
-        keys[j] = bits32_of(np.float32(values[j])) & np.uint32(0x7FFF_FFFF)
+def keys_of(source, base, start, count, form, keys):
+    """The magnitude keys of one piece in an array: counting cannot be vectorised and would keep this from being so."""
+    for j in range(0, count, WIDTH):
+        put(keys, j, magnitude_keys(source, base, start + j, form))
 
 
 @jit.kernel
 def high_histograms(sources, base, n, form, shift, counts):
     """counts[i, key >> shift] for each contribution."""
     control = jit.enter()
-    origin, values, keys = np.empty(PIECE), np.empty(PIECE), np.empty(PIECE, np.uint32)
+    keys = np.empty(PIECE, np.uint32)
     for start in range(0, n, PIECE):
         count = min(PIECE, n - start)
-        decode(base, start, count, form, origin)
         for i in range(len(sources)):
             row = counts[i]
-            keys_of(sources[i], origin, start, count, form, values, keys)
+            keys_of(sources[i], base, start, count, form, keys)
             for j in range(count):
                 row[U64(keys[j]) >> U64(shift)] += 1
     jit.leave(control)
@@ -43,25 +78,18 @@ def high_histograms(sources, base, n, form, shift, counts):
 def low_histograms(sources, base, n, form, shift, bins, counts):
     """counts[i, lower bits of key] where the upper ones are bins[i]."""
     control = jit.enter()
-    origin, values, keys = np.empty(PIECE), np.empty(PIECE), np.empty(PIECE, np.uint32)
+    keys = np.empty(PIECE, np.uint32)
     lower = (ONE << U64(shift)) - ONE
     for start in range(0, n, PIECE):
         count = min(PIECE, n - start)
-        decode(base, start, count, form, origin)
         for i in range(len(sources)):
             row, chosen = counts[i], U64(bins[i])
-            keys_of(sources[i], origin, start, count, form, values, keys)
+            keys_of(sources[i], base, start, count, form, keys)
             for j in range(count):
                 key = U64(keys[j])
                 if key >> U64(shift) == chosen:
                     row[key & lower] += 1
     jit.leave(control)
-
-
-@step(KEYS, VECTOR)
-def magnitude_keys(delta: Lanes) -> Lanes:
-    """The keys of one vector."""
-    return delta.to(F32).bits() & 0x7FFF_FFFF
 
 
 @step(types.uint32, KEYS, types.int64)
@@ -94,14 +122,8 @@ def lowest(bits: Lanes) -> Lanes:
     return bits.zeros_below()
 
 
-@step(types.void, types.uint32[::1], KEYS)
-def put(scratch: Lanes, keys: Lanes) -> None:
-    """Keep the keys in an array."""
-    write(scratch, None, keys)
-
-
-ORIGIN_VECTORS = 64
-"""Vectors of the base that are kept while the contributions' keys at their places are counted."""
+COUNTED = 64
+"""Vectors of a contribution that are counted before those of the next one, so that the base stays near."""
 
 
 @jit.kernel
@@ -111,22 +133,20 @@ def bracket_counts(sources, base, n, form, brackets, counts):
     Few keys are inside, but for the favourite: only they are looked at one by one.
     """
     control = jit.enter()
-    origin, keys = np.empty(ORIGIN_VECTORS * WIDTH), np.empty(WIDTH, np.uint32)
-    for start in range(0, n, ORIGIN_VECTORS * WIDTH):
-        rows = min(ORIGIN_VECTORS, (n - start) // WIDTH)
-        for row in range(rows):
-            hold(origin, row, load(base, start + row * WIDTH, form))
+    keys = np.empty(WIDTH, np.uint32)
+    for start in range(0, n, COUNTED * WIDTH):
+        end = min(start + COUNTED * WIDTH, n)
         for i in range(len(sources)):
             low, stop, favourite, shift = brackets[i, 0], brackets[i, 1], brackets[i, 2], brackets[i, 3]
             above, equal, bins = 0, 0, counts[i]
-            for row in range(rows):
-                found = magnitude_keys(load(sources[i], start + row * WIDTH, form) - recall(origin, row))
+            for at in range(start, end, WIDTH):
+                found = magnitude_keys(sources[i], base, at, form)
                 above += ones(at_least(found, stop))
                 same = equal_to(found, favourite)
                 equal += ones(same)
                 inside = within(found, low, stop, same)
                 if inside != 0:
-                    put(keys, found)
+                    put(keys, 0, found)
                     while inside != 0:
                         bins[(np.int64(keys[lowest(inside)]) - low) >> shift] += 1
                         inside = np.uint32(inside & (inside - np.uint32(1)))
@@ -137,19 +157,20 @@ def bracket_counts(sources, base, n, form, brackets, counts):
 
 
 @jit.kernel
-def tie_histograms(sources, base, n, form, thresholds, first, shift, bins, counts):
-    """counts[i, upper bits of the index] of the keys at the threshold; lower bits within bins[i] where that is ≥ 0."""
+def tie_histograms(sources, base, n, form, thresholds, first, stop, shift, bins, counts):
+    """counts[i, upper bits of the index] of the keys at the threshold; lower bits within bins[i] where that is ≥ 0.
+
+    The index of an element begins at `first`; those from `stop` on do not count.
+    """
     control = jit.enter()
-    origin, values, keys = np.empty(PIECE), np.empty(PIECE), np.empty(PIECE, np.uint32)
-    for start in range(0, n, PIECE):
-        count = min(PIECE, n - start)
-        decode(base, start, count, form, origin)
+    for at in range(0, n, WIDTH):
         for i in range(len(sources)):
-            row, threshold, chosen = counts[i], np.uint32(thresholds[i]), bins[i]
-            keys_of(sources[i], origin, start, count, form, values, keys)
-            for j in range(count):
-                if keys[j] == threshold:
-                    index = first + start + j
+            row, chosen = counts[i], bins[i]
+            same = equal_to(in_order(magnitude_keys(sources[i], base, at, form), form), thresholds[i])
+            while same != 0:
+                index = first + at + lowest(same)
+                same = np.uint32(same & (same - np.uint32(1)))
+                if index < stop:
                     if chosen < 0:
                         row[index >> shift] += 1
                     elif index >> shift == chosen:

@@ -8,7 +8,7 @@ calls steps and may add, subtract, multiply and divide vectors of float64.
 
 import inspect
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -157,16 +157,28 @@ class Lanes:
     def interleaved(self, other: "Lanes") -> "Lanes":
         """The lanes of both, in turn."""
         count = self.value.type.count
-        order = [ir.Constant(U32, i // 2 + i % 2 * count) for i in range(2 * count)]
-        mask = ir.Constant(ir.VectorType(U32, 2 * count), order)
+        return self.shuffled(other, (i // 2 + i % 2 * count for i in range(2 * count)))
+
+    def joined(self, other: "Lanes") -> "Lanes":
+        """The lanes of both, one after the other."""
+        return self.shuffled(other, range(2 * self.value.type.count))
+
+    def halves(self) -> "tuple[Lanes, Lanes]":
+        """The first half of the lanes, and the second."""
+        count = self.value.type.count
+        return self.shuffled(self, range(count // 2)), self.shuffled(self, range(count // 2, count))
+
+    def shuffled(self, other: "Lanes", lanes: Iterable[int]) -> "Lanes":
+        """The lanes of these numbers; the other's are counted on from these."""
+        order = [ir.Constant(U32, lane) for lane in lanes]
+        mask = ir.Constant(ir.VectorType(U32, len(order)), order)
         return Lanes(self.builder, self.builder.shuffle_vector(self.value, other.value, mask))
 
     def upper(self) -> "Lanes":
         """The upper half of each lane in its lower half; what is in the upper half is left open."""
-        halves = self.split(U32).value
-        order = [ir.Constant(U32, i | 1) for i in range(halves.type.count)]
-        moved = self.builder.shuffle_vector(halves, halves, ir.Constant(ir.VectorType(U32, len(order)), order))
-        return Lanes(self.builder, self.builder.bitcast(moved, self.value.type))
+        halves = self.split(U32)
+        moved = halves.shuffled(halves, (i | 1 for i in range(halves.value.type.count)))
+        return Lanes(self.builder, self.builder.bitcast(moved.value, self.value.type))
 
     def split(self, kind: Any) -> "Lanes":
         """Integers as more and narrower ones, the lower part of each first."""
@@ -212,6 +224,9 @@ class _Vector(types.Type):
 
 VECTOR: Any = _Vector("vector of float64", F64)
 KEYS: Any = _Vector("vector of uint32", U32)
+SINGLES: Any = _Vector("vector of float32", F32)
+"""The even elements come first, then the odd ones: so patterns of 16 bits become them without being moved."""
+PATTERNS: Any = _Vector("vector of uint16", U16)
 
 
 @register_model(_Vector)
@@ -220,14 +235,22 @@ class _Model(models.PrimitiveModel):
         super().__init__(manager, kind, ir.VectorType(kind.lane, WIDTH))
 
 
-PAIRS = [(VECTOR, VECTOR), (VECTOR, types.float64), (types.float64, VECTOR)]
+PAIRS = [
+    pair
+    for kind, number in ((VECTOR, types.float64), (SINGLES, types.float32))
+    for pair in ((kind, kind), (kind, number), (number, kind))
+]
+
+
+def _vector_of(pair: tuple[Any, Any]) -> Any:
+    return next(kind for kind in pair if isinstance(kind, _Vector))
 
 
 def _arithmetic(sign: Any, name: str) -> None:
     """Let numba code write a sign between vectors, and between a vector and a number."""
 
     class _Signatures(templates.ConcreteTemplate):  # pyright: ignore[reportUnusedClass]
-        cases = [templates.signature(VECTOR, *pair) for pair in PAIRS]  # noqa: RUF012
+        cases = [templates.signature(_vector_of(pair), *pair) for pair in PAIRS]  # noqa: RUF012
 
     register: Any = templates.infer_global
     register(sign)(_Signatures)
