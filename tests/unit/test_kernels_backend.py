@@ -124,6 +124,41 @@ def test_machine_code_that_cannot_be_kept_is_no_problem(tmp_path):
     assert run_python(code, NUMBA_CACHE_DIR=str(blocked)) == f"{FIRST:#x} compiled"
 
 
+def test_machine_code_is_kept_and_what_is_damaged_or_lost_is_made_again(tmp_path):
+    """A process that finds all machine code loads nothing of what compiling needs."""
+    kernels = """
+        from conjoin.kernels.jit import kernel
+
+        @kernel
+        def half(x):
+            return x * 0.5
+
+        @kernel
+        def quarter(x):
+            return half(half(x))
+    """
+    (tmp_path / "added.py").write_text(textwrap.dedent(kernels))
+    code = f"""
+        import sys
+        sys.path.append({str(tmp_path)!r})
+        from added import half, quarter
+        found = quarter(10.0)
+        made = [kernel.__name__ for kernel in (half, quarter) if kernel.stats.cache_misses]
+        print(found, made, "numba.np.linalg" in sys.modules)
+    """
+    kept, everything = tmp_path / "kept", ["half", "quarter"]
+
+    def run():
+        return run_python(code, NUMBA_CACHE_DIR=str(kept))
+
+    assert [run(), run()] == [f"2.5 {everything} True", "2.5 [] False"]
+    for name, kind, damaged in [("quarter", "nbi", b""), ("quarter", "nbc", b"no pickle"), ("*", "nbc", b"\x80\x05")]:
+        for path in kept.rglob(f"*.{name}-*.{kind}"):
+            path.write_bytes(damaged)
+        made = everything if name == "*" else ["quarter"]
+        assert [run(), run()] == [f"2.5 {made} True", "2.5 [] False"]
+
+
 def test_a_full_disk_is_no_problem():
     """Where machine code cannot be written the kernels are compiled again, to be kept in memory alone."""
     code = """
