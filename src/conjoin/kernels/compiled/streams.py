@@ -10,6 +10,7 @@ from conjoin.kernels.native import streams as native
 
 def draws(key: DrawKey, start: int, count: int) -> npt.NDArray[np.uint32]:
     """See `reference.streams.draws`."""
-    out = np.empty(count, np.uint64)
-    native.draws(words([key])[0], start, count, out)
-    return out.astype(np.uint32)
+    skip = start % 4
+    out = np.empty((1, skip + count + native.DRAWN), np.uint32)
+    native.draws(words([key]), start - skip, out)
+    return out[0, skip : skip + count]

@@ -11,7 +11,7 @@ from numba import types
 from conjoin.kernels import jit
 from conjoin.kernels.native.conversion import MAGNITUDE, divided, inverse_of, load, store
 from conjoin.kernels.native.order import least_with
-from conjoin.kernels.native.streams import DRAWN, draw_masks, dropped, round_keys
+from conjoin.kernels.native.streams import DRAWN, draw, dropped, streams
 from conjoin.kernels.native.vectors import U64, VECTOR, WIDTH, Lanes, by_case, every, hold, numbered, recall, step
 
 
@@ -91,21 +91,24 @@ def linear(sources, numerators, denominator, n, form, out_form, out):
     jit.leave(control)
 
 
+DRAWS = 512
+"""Elements whose draws are made before their sum."""
+
+
 @jit.kernel
 def delta_sum(sources, base, n, form, out_form, numerators, denominator, drop_below, keys, first, out):
     """θ₀ + (Σ nᵢ τᵢ)/D over the elements whose draw is not below `drop_below`; `first` is a multiple of 4."""
     control = jit.enter()
-    inverse, rounds = inverse_of(denominator), round_keys(keys)
-    masks = np.empty(len(sources) * (DRAWN // WIDTH), np.uint32)
-    for begin in range(0, n, DRAWN):
-        for i in range(len(keys)):
-            draw_masks(masks, i, rounds[i], first + begin, drop_below)
-        for at in range(begin, min(begin + DRAWN, n), WIDTH):
+    inverse, rows, words = inverse_of(denominator), streams(keys), np.empty((len(keys), DRAWS + DRAWN), np.uint32)
+    for begin in range(0, n, DRAWS):
+        end = min(begin + DRAWS, n)
+        draw(rows, np.uint64(first + begin) >> np.uint64(2), end - begin, words)
+        for at in range(begin, end, WIDTH):
             origin, total = load(base, at, form), every(0.0)
             for i in range(len(sources)):
                 product = numerators[i] * (load(sources[i], at, form) - origin)
                 if drop_below != 0:
-                    product = dropped(product, masks, i * (DRAWN // WIDTH) + (at - begin) // WIDTH)
+                    product = dropped(product, words, i * (DRAWS + DRAWN) + at - begin, drop_below)
                 total = total + product
             store(out, at, out_form, updated(origin, divided(total, denominator, inverse)))
     jit.leave(control)

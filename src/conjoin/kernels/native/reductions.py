@@ -12,7 +12,7 @@ from numba.core import cgutils
 from conjoin.kernels import jit
 from conjoin.kernels.layout import LANES
 from conjoin.kernels.native.bits import MAGNITUDE, PIECE, U64, bits_of, decode, deltas, f64_of, select
-from conjoin.kernels.native.streams import draw_piece
+from conjoin.kernels.native.streams import DRAWN, draw, streams
 
 
 def _lane_loop() -> Any:
@@ -142,7 +142,8 @@ def block_l1(sources, base, n, form, drop_below, keys, first, block, out):
     """out[b, i] = Σ|τᵢ| over all elements of block b and over those that are kept, in lanes."""
     control = jit.enter()
     origin, sizes = np.empty(PIECE), np.empty(PIECE)
-    words, lanes = np.empty(PIECE + 4, np.uint64), np.empty((2, LANES))
+    rows, words, least = streams(keys), np.empty((1, PIECE + DRAWN), np.uint32), np.uint32(drop_below)
+    lanes = np.empty((2, LANES))
     for row in range(out.shape[0]):
         end = min(n, (row + 1) * block)
         for i in range(len(sources)):
@@ -155,9 +156,9 @@ def block_l1(sources, base, n, form, drop_below, keys, first, block, out):
                     sizes[j] = f64_of(bits_of(sizes[j]) & MAGNITUDE)
                 add_lanes(lanes[0], sizes, count)
                 if drop_below > U64(0):
-                    draw_piece(keys[i], first + start, count, words)
+                    draw(rows[i : i + 1], U64(first + start) >> U64(2), count, words)
                     for j in range(count):
-                        sizes[j] = select(words[j] < drop_below, 0.0, sizes[j])
+                        sizes[j] = select(words[0, j] < least, 0.0, sizes[j])
                     add_lanes(lanes[1], sizes, count)
             out[row, i, 0] = fold_lanes(lanes[0])
             out[row, i, 1] = fold_lanes(lanes[1]) if drop_below > U64(0) else out[row, i, 0]

@@ -20,7 +20,7 @@ from conjoin.kernels.native.bits import (
     select,
     updated,
 )
-from conjoin.kernels.native.streams import draw_piece
+from conjoin.kernels.native.streams import DRAWN, draw, streams
 
 SIGN = U64(1 << 63)
 
@@ -136,14 +136,14 @@ def pack(total, count, bound, span, packed, at):
 
 
 @jit.kernel
-def term(source, base, origin, start, count, form, drop_below, keys, i, position, words, values):
+def term(source, base, origin, start, count, form, drop_below, words, values):
     """Values = one contribution, or what is kept of its task vector."""
     if base:
         deltas(source, origin, start, count, form, values)
         if drop_below != U64(0):
-            draw_piece(keys[i], position, count, words)
+            least = np.uint32(drop_below)
             for j in range(count):
-                values[j] = select(words[j] < drop_below, 0.0, values[j])
+                values[j] = select(words[j] < least, 0.0, values[j])
     else:
         decode(source, start, count, form, values)
 
@@ -202,7 +202,8 @@ def advance(
     """
     control = jit.enter()
     total, values, origin = np.empty(SUM_PIECE), np.empty(SUM_PIECE), np.empty(SUM_PIECE)
-    words, own, merged = np.empty(SUM_PIECE + 4, np.uint64), np.empty(3, np.int64), np.empty(3, np.int64)
+    rows, words = streams(keys), np.empty((len(sources), SUM_PIECE + DRAWN), np.uint32)
+    own, merged = np.empty(3, np.int64), np.empty(3, np.int64)
     read, written = 0, 0
     for piece in range((n + SUM_PIECE - 1) // SUM_PIECE):
         start = piece * SUM_PIECE
@@ -210,9 +211,11 @@ def advance(
         read = begin(before, read, bounds, piece, before_span, scale, count, merged, total)
         if base:
             decode(base, start, count, form, origin)
+        if drop_below != U64(0):
+            draw(rows, U64(first + start) >> U64(2), count, words)
         unsure = False
         for i in range(len(sources)):
-            term(sources[i], base, origin, start, count, form, drop_below, keys, i, first + start, words, values)
+            term(sources[i], base, origin, start, count, form, drop_below, words[i], values)
             measure(values, count, own)
             merged[0], merged[1] = min(merged[0], own[0]), max(merged[1], own[1])
             if not base:

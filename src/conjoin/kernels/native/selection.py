@@ -20,7 +20,7 @@ from conjoin.kernels.native.bits import (
     updated,
 )
 from conjoin.kernels.native.order import least_with
-from conjoin.kernels.native.streams import DRAWN, draw_words, round_keys
+from conjoin.kernels.native.streams import DRAWN, draw, streams
 
 BINS = 1 << 11
 NO_KEY = 1 << 31
@@ -207,15 +207,14 @@ def band_sum(sources, base, n, form, out_form, numerators, denominator, top, kep
 
 
 @jit.kernel
-def dropped(sources, origin, start, count, form, numerators, table, ranks, rounds, first, words, drops, kept, mass):
+def dropped(sources, origin, start, count, form, numerators, table, ranks, rows, first, words, drops, kept, mass):
     """kept[i] = τ̃ᵢ of one piece, divided by the probability with which it is kept, and mass = Σ nᵢ τ̃ᵢ."""
+    draw(rows, U64(first + start) >> U64(2), count, words)
     for j in range(count):
         mass[j] = 0.0
     for i in range(len(sources)):
-        row, numerator = kept[i], numerators[i]
+        row, drawn, numerator = kept[i], words[i], numerators[i]
         deltas(sources[i], origin, start, count, form, row)
-        for j in range(0, count, DRAWN):
-            draw_words(words, j, rounds[i], first + start + j)
         if len(table) == 1:
             for j in range(count):
                 drops[j] = table[0]
@@ -225,7 +224,7 @@ def dropped(sources, origin, start, count, form, numerators, table, ranks, round
                 drops[j] = table[of_row[j]]
         for j in range(count):
             keep = f64_of((U64(1 << 32) - U64(drops[j])) | U64(0x4330_0000_0000_0000)) - 2.0**52
-            row[j] = select(words[j] < drops[j], 0.0, row[j] / (keep * 2.0**-32))
+            row[j] = select(drawn[j] < drops[j], 0.0, row[j] / (keep * 2.0**-32))
         for j in range(count):
             mass[j] += numerator * row[j]
 
@@ -235,12 +234,12 @@ def dropped_signs(sources, base, n, form, numerators, table, ranks, keys, first,
     """Counts = elements won by the positive and by the negative mass of what is kept."""
     control = jit.enter()
     origin, mass, kept = np.empty(PIECE), np.empty(PIECE), np.empty((len(sources), PIECE))
-    words, drops = np.empty(PIECE, np.uint32), np.empty(PIECE, np.uint32)
-    rounds = round_keys(keys)
+    words, drops = np.empty((len(sources), PIECE + DRAWN), np.uint32), np.empty(PIECE, np.uint32)
+    rows = streams(keys)
     for start in range(0, n, PIECE):
         count = min(PIECE, n - start)
         decode(base, start, count, form, origin)
-        dropped(sources, origin, start, count, form, numerators, table, ranks, rounds, first, words, drops, kept, mass)
+        dropped(sources, origin, start, count, form, numerators, table, ranks, rows, first, words, drops, kept, mass)
         positive, negative = 0, 0
         for j in range(count):
             positive += mass[j] > 0.0
@@ -293,13 +292,13 @@ def dropped_ties(
     """θ₀ + (a·S)/(b·W) over the kept values that carry the elected sign. aggregate 3: over all that are kept."""
     control = jit.enter()
     origin, mass, kept = np.empty(PIECE), np.empty(PIECE), np.empty((len(sources), PIECE))
-    words, drops = np.empty(PIECE, np.uint32), np.empty(PIECE, np.uint32)
-    rounds = round_keys(keys)
+    words, drops = np.empty((len(sources), PIECE + DRAWN), np.uint32), np.empty(PIECE, np.uint32)
+    rows = streams(keys)
     total, share = np.empty(PIECE), np.empty(PIECE)
     for start in range(0, n, PIECE):
         count = min(PIECE, n - start)
         decode(base, start, count, form, origin)
-        dropped(sources, origin, start, count, form, numerators, table, ranks, rounds, first, words, drops, kept, mass)
+        dropped(sources, origin, start, count, form, numerators, table, ranks, rows, first, words, drops, kept, mass)
         if aggregate == 3:
             for j in range(count):
                 total[j], share[j] = mass[j], denominator

@@ -8,93 +8,96 @@ import numpy as np
 from numba import types
 
 from conjoin.kernels import jit
-from conjoin.kernels.native.bits import LOW32, PIECE, U64
-from conjoin.kernels.native.vectors import U32, VECTOR, WIDTH, Lanes, numbered, read, scalars, step, write
+from conjoin.kernels.native.bits import LOW32, U64
+from conjoin.kernels.native.vectors import U32, VECTOR, Lanes, numbered, read, scalars, step, write
 
-ROUNDS = 10
-MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
-WEYL = 0x9E3779B9, 0xBB67AE85
-
-
-@jit.kernel
-def philox(block, count, key, words):
-    """The four words each of `count` counters from `block` on. Nothing but `words` is touched, so it vectorises."""
-    key0, key1, c2, c3 = key[0], key[1], key[2], key[3]
-    for at in range(count):
-        counter = block + U64(at)
-        w0, w1, w2, w3, k0, k1 = counter & LOW32, counter >> U64(32), c2, c3, key0, key1
-        for _ in range(10):
-            p0, p1 = U64(0xD2511F53) * w0, U64(0xCD9E8D57) * w2
-            w0, w1, w2, w3 = (p1 >> U64(32)) ^ w1 ^ k0, p1 & LOW32, (p0 >> U64(32)) ^ w3 ^ k1, p0 & LOW32
-            k0, k1 = (k0 + U64(0x9E3779B9)) & LOW32, (k1 + U64(0xBB67AE85)) & LOW32
-        words[4 * at], words[4 * at + 1], words[4 * at + 2], words[4 * at + 3] = w0, w1, w2, w3
+MULTIPLIER0, MULTIPLIER1 = 0xD2511F53, 0xCD9E8D57
+WEYL0, WEYL1 = U64(0x9E3779B9), U64(0xBB67AE85)
+UPPER, ROW = 4, 24
+"""Where the upper half of the counter stands in the row of a stream, and how long a row is: its key, that half, and
+for each round what is added to its two words by exclusive or."""
+DRAWN = 128
+"""Words drawn together: four registers of 512 bits per word of a counter, as one product waits for another."""
+COUNTERS = DRAWN // 4
+WORDS: Any = types.uint32[:, ::1]
+STREAMS: Any = types.uint64[:, ::1]
 
 
 @jit.kernel
-def draw_piece(key, first, count, words):
-    """Words `first` to `first + count` at the front of `words`; first is a multiple of 4, words has room for 3 more."""
-    philox(U64(first) >> U64(2), (count + 3) // 4, key, words)
-
-
-@jit.kernel
-def draws(key, first, count, out):
-    """Words `first` to `first + count` of a stream, into a uint64 array."""
-    words = np.empty(PIECE + 8, np.uint64)
-    skip = first & 3
-    for start in range(0, count, PIECE):
-        part = min(PIECE, count - start)
-        draw_piece(key, first - skip + start, part + skip, words)
-        for j in range(part):  # assigning a slice would compile a message about shapes, with a logarithm in it
-            out[start + j] = words[skip + j]
-
-
-@jit.kernel
-def round_keys(keys):
-    """What does not depend on the counter, a row per key: two words for each round, then the upper counter."""
-    rows = np.empty((len(keys), 2 * ROUNDS + 2), np.uint64)
+def streams(keys):
+    """A row for each key, of counters whose upper half is not known yet."""
+    rows = np.empty((len(keys), ROW), np.uint64)
     for i in range(len(keys)):
-        for number in range(ROUNDS):
-            rows[i, 2 * number] = (keys[i, 0] + U64(number * WEYL[0])) & LOW32
-            rows[i, 2 * number + 1] = (keys[i, 1] + U64(number * WEYL[1])) & LOW32
-        rows[i, 2 * ROUNDS], rows[i, 2 * ROUNDS + 1] = keys[i, 2], keys[i, 3]
+        for word in range(UPPER):
+            rows[i, word] = keys[i, word]
+        rows[i, UPPER] = ~U64(0)
     return rows
 
 
-MASKS: Any = types.uint32[::1]
-"""A bit for each of WIDTH elements."""
-DRAWN = 2 * WIDTH
-"""Elements whose draws are made together: two chains of dependent products, so that one does not wait for the other."""
+@jit.kernel
+def prepare(row, upper):
+    """Fill a row with what draws of counters with this upper half share.
 
-
-def _words(rounds: Lanes, index: Lanes) -> Lanes:
-    """The draws of DRAWN elements, of which `index`, a multiple of 4, is the first.
-
-    A counter has a lane of 64 bits of which only the lower half counts; what is multiplied or put out is freed of the
-    upper half, and LLVM knows that a multiplication does not look at it.
+    The lower half meets but one product in each of the first two rounds; the other one is made here.
     """
-    rows, low = scalars(rounds, 2 * ROUNDS + 2), 0xFFFF_FFFF
-    counter = numbered(DRAWN // 4, index) + (index >> 2)
-    w0, w1, w2, w3 = counter, counter >> 32, counter.splat(rows[-2]), counter.splat(rows[-1])
-    for number in range(ROUNDS):
-        p0, p1 = (w0 & low) * MULTIPLIERS[0], (w2 & low) * MULTIPLIERS[1]
-        w0, w1 = p1.upper() ^ w1 ^ rows[2 * number], p1
-        w2, w3 = p0.upper() ^ w3 ^ rows[2 * number + 1], p0
-    return ((w0 & low) | (w1 << 32)).interleaved((w2 & low) | (w3 << 32)).split(U32)
+    key0, key1, p1 = row[0], row[1], U64(MULTIPLIER1) * row[2]
+    row[UPPER] = upper
+    p0 = U64(MULTIPLIER0) * ((p1 >> U64(32)) ^ upper ^ key0)
+    row[UPPER + 1] = row[3] ^ key1
+    for number in range(1, 10):
+        key0, key1 = (key0 + WEYL0) & LOW32, (key1 + WEYL1) & LOW32
+        row[UPPER + 2 * number], row[UPPER + 2 * number + 1] = key0, key1
+    row[UPPER + 2] ^= p1 & LOW32
+    row[UPPER + 3] ^= p0 >> U64(32)
+    row[UPPER + 5] ^= p0 & LOW32
+    row[UPPER + 18], row[UPPER + 19] = key0 << U64(32), key1 << U64(32)
 
 
-@step(types.void, MASKS, types.int64, types.uint64[::1], types.int64, types.uint64)
-def draw_masks(masks: Lanes, row: Lanes, rounds: Lanes, index: Lanes, drop_below: Lanes) -> None:
-    """Put down a bit for each of DRAWN elements from `index` on, 1 where its draw is below a word."""
-    write(masks, row, (_words(rounds, index) < drop_below.to(U32)).packed())
+@step(types.void, WORDS, types.int64, STREAMS, types.int64, types.uint64)
+def draw_words(words: Lanes, at: Lanes, rows: Lanes, i: Lanes, counter: Lanes) -> None:
+    """Put the words of COUNTERS counters that share the upper half, of the i-th stream, down from `at` on.
+
+    Each has a lane of 64 bits of which only the lower half counts: LLVM knows that a product of two halves does not
+    look at the others. First and second half of the counters take turns, so that words are in place when the four of
+    each are brought together.
+    """
+    rounds, low = scalars(rows + i * (8 * ROW), ROW)[UPPER:], 0xFFFF_FFFF
+    lanes = numbered(COUNTERS, counter)
+    w0 = lanes.shuffled(lanes, [i // 2 + i % 2 * (COUNTERS // 2) for i in range(COUNTERS)]) + counter
+    p0 = (w0 & low) * MULTIPLIER0
+    p1 = ((p0.upper() ^ rounds[1]) & low) * MULTIPLIER1
+    w0, w1, w2, w3 = p1.upper() ^ rounds[2], p1, p0 ^ rounds[3], w0.splat(0)
+    for number in range(2, 9):
+        p0, p1 = (w0 & low) * MULTIPLIER0, (w2 & low) * MULTIPLIER1
+        w0, w1 = p1.upper() ^ w1 ^ rounds[2 * number], p1
+        w2, w3 = p0.upper() ^ w3 ^ rounds[2 * number + 1], p0
+    p0, p1 = (w0 & low) * MULTIPLIER0, (w2 & low) * MULTIPLIER1
+    first, second = (p1 ^ w1.raised() ^ rounds[18]).split(U32), (p0 ^ w3.raised() ^ rounds[19]).split(U32)
+    halves = (range(start, 2 * COUNTERS, 4) for start in (0, 2))
+    fours = (place for half in halves for i in half for place in (i + 1, i, 2 * COUNTERS + i + 1, 2 * COUNTERS + i))
+    write(words, at, first.shuffled(second, fours))
 
 
-@step(types.void, MASKS, types.int64, types.uint64[::1], types.int64)
-def draw_words(words: Lanes, at: Lanes, rounds: Lanes, index: Lanes) -> None:
-    """Put the draws of DRAWN elements from `index` on down from `at` on."""
-    write(words, at, _words(rounds, index))
+@jit.kernel
+def draw(rows, counter, count, words):
+    """words[i] = the first `count` words of the i-th stream from a counter on; DRAWN more behind may be spoilt."""
+    for i in range(len(rows)):
+        at = 0
+        while at < count:
+            here = counter + (U64(at) >> U64(2))
+            if rows[i, UPPER] != here >> U64(32):
+                prepare(rows[i], here >> U64(32))
+            draw_words(words, i * words.shape[1] + at, rows, i, here)
+            at += min(DRAWN, 4 * np.int64(U64(1 << 32) - (here & LOW32)))
 
 
-@step(VECTOR, VECTOR, MASKS, types.int64)
-def dropped(values: Lanes, masks: Lanes, row: Lanes) -> Lanes:
-    """Zero where a bit of the mask in this row of WIDTH bits is 1."""
-    return read(masks, row, U32, 1).unpacked().choose(values.splat(0.0), values)
+@jit.kernel
+def draws(keys, first, words):
+    """words[i] = words of the i-th stream from `first` on, a multiple of 4; the last DRAWN may be wrong."""
+    draw(streams(keys), U64(first) >> U64(2), words.shape[1] - DRAWN, words)
+
+
+@step(VECTOR, VECTOR, WORDS, types.int64, types.uint64)
+def dropped(values: Lanes, words: Lanes, at: Lanes, drop_below: Lanes) -> Lanes:
+    """Zero where the word is below a limit; `at` counts through all rows of words."""
+    return (read(words, at, U32) < drop_below.to(U32)).choose(values.splat(0.0), values)
