@@ -11,8 +11,10 @@ from tests.unit.models import Model, noisy, plan_of
 
 from conjoin import hashing
 from conjoin.errors import ChangedFileError, DamagedObjectError
-from conjoin.executor import Receipt, check_output, execute, slices
-from conjoin.executor.slices import Reader, Slice
+from conjoin.executor import Receipt, check_output, execute
+from conjoin.executor import reader as reading
+from conjoin.executor.reader import Reader, parts_of
+from conjoin.executor.slices import Slice
 from conjoin.hashing import leaves as room
 from conjoin.hashing.machine import compression
 from conjoin.plan import Plan, Recipe
@@ -54,7 +56,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(leaves))
         return hashing.leaf_digests(leaves, fill)
 
-    monkeypatch.setattr(slices, "leaf_digests", counting)
+    monkeypatch.setattr(reading, "leaf_digests", counting)
     return counts
 
 
@@ -154,3 +156,73 @@ def test_a_strategy_that_returns_what_it_was_given(
 
     store, plan = stored(tmp_path, models, "first_of_all")
     check_output(tmp_path / "out", execute(plan, store, tmp_path / "out", threads=1), plan)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[(0, 65_536)], [(65_536, 2_097_152)], [(16_384, 32_768), (2_000_000, 2_097_152)]],
+    ids=["the first block", "the rest", "two runs"],
+)
+def test_pieces_of_a_slice_are_the_bytes_of_the_whole(
+    parts: list[tuple[int, int]], models: list[Model], tmp_path: Path
+) -> None:
+    store, plan = stored(tmp_path, models, "ties")
+    task = next(task for task in plan.tasks if task.name == "b")
+    part, ranges = Slice(0, 2_097_152), [Slice(*one) for one in parts]
+    reader = Reader(store, trusted=True)
+    whole = [array.tobytes() for array in reader.read([(task, part)])[0]]
+    opened = reader.open(task, part)
+    assert opened is not None
+    with opened:
+        found = [array.tobytes() for array in opened.read(ranges)]
+    size = task.item_bytes
+    assert found == [b"".join(data[one.start * size : one.stop * size] for one in ranges) for data in whole]
+    assert found == [a.tobytes() for a in parts_of(reader.read([(task, part)])[0], size, 0, ranges)]
+
+
+def test_nothing_is_opened_in_pieces_before_it_is_verified(models: list[Model], tmp_path: Path) -> None:
+    store, plan = stored(tmp_path, models, "ties")
+    task = next(task for task in plan.tasks if task.name == "b")
+    part = Slice(2_097_152, task.elements)
+    reader = Reader(store, trusted=False)
+    assert reader.open(task, part) is None
+    reader.read([(task, part)])
+    opened = reader.open(task, part)
+    assert opened is not None
+    opened.close()
+
+
+def test_a_sample_reads_what_is_not_verified_yet_and_the_pass_after_it_refuses_it(
+    models: list[Model], tmp_path: Path
+) -> None:
+    store, plan = stored(tmp_path, models, "ties")
+    task = next(task for task in plan.tasks if task.name == "b")
+    leaf = task.sources[1][0]
+    path = store.root / leaf_name(leaf)
+    data = bytearray(path.read_bytes())
+    data[3] ^= 0x40
+    path.write_bytes(data)
+    opened = Reader(store, trusted=False).open(task, Slice(0, 2_097_152), unproven=True)
+    assert opened is not None
+    with opened:
+        assert opened.read([Slice(0, 65_536)])[2].tobytes() == bytes(data[:131_072])
+    with pytest.raises(DamagedObjectError, match=leaf):
+        execute(plan, store, tmp_path / "out")
+
+
+def test_a_leaf_that_ends_early_is_named_when_a_piece_is_read(models: list[Model], tmp_path: Path) -> None:
+    store, plan = stored(tmp_path, models, "linear")
+    task = next(task for task in plan.tasks if task.name == "b")
+    leaf = task.sources[2][0]
+    path = store.root / leaf_name(leaf)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedObjectError, match=leaf):
+        execute(plan, store, tmp_path / "out", trust_store=True)
+
+
+def test_files_of_a_slice_are_closed(models: list[Model], tmp_path: Path) -> None:
+    store, plan = stored(tmp_path, models, "ties")
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+    execute(plan, store, tmp_path / "out", trust_store=True, threads=1)
+    after = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+    assert after == before

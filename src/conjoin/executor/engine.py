@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from conjoin.executor.jobs import Job, Jobs, Limits, Step
+from conjoin.executor.reader import Reader
 from conjoin.executor.running import EXTRA_BYTES, RunningJobs, RunningSums
 from conjoin.executor.sinks import Sink
-from conjoin.executor.slices import Reader, Slice, cost_bytes, cut, read_bytes, scope_of
+from conjoin.executor.slices import Slice, cost_bytes, cut, read_bytes, scope_of
 from conjoin.executor.workers import MEMORY_BYTES, Item, pool, run_all, worker_count
 from conjoin.hashing import expect
 from conjoin.kernels import fold_blocks
@@ -143,8 +144,10 @@ class Engine:
     def _jobs_of(self, one: _Open, step: Step) -> list[Job]:
         task = one.task
         parts = [Slice(0, task.elements)] if step == "choose" else cut(task, scope_of(self._plan, task))
-        measured = self._measured_of(one.index, task)
-        return [Job(task, part, step, measured) for part in parts]
+        measured, every = self._measured_of(one.index, task), None
+        if isinstance(step, Pass) and step.sample is not None and task.group is not None:
+            every = step.sample(self._plan.groups[task.group].params, task.elements)
+        return [Job(task, part, step, measured, every) for part in parts]
 
     def _cost(self, one: _Open) -> float:
         return sum(self._limits.cost(job) for step in one.steps for job in self._jobs_of(one, step))

@@ -1,9 +1,10 @@
 """Jobs: what a worker does with slices: read them, measure or make them, write them, hash them; remembers nothing."""
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -11,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from conjoin.errors import BrokenStrategyError
+from conjoin.executor.reader import Bytes, Reader, cut_leaves, leaves_of, parts_of, room_bytes
 from conjoin.executor.sinks import Sink
-from conjoin.executor.slices import Bytes, Reader, Slice, cut, cut_leaves, read_bytes, room_bytes
+from conjoin.executor.slices import Slice, cut, pieces, read_bytes, sampled, scope_of
 from conjoin.hashing import leaf_digests, width
 from conjoin.kernels import FORMATS, block_count, coefficients, linear
 from conjoin.plan import Plan
 from conjoin.plan.tasks import Group, Leaves, Task
-from conjoin.strategies.base import Block, Pass, Strategy
+from conjoin.strategies.base import Block, Pass, Scope, Strategy
 from conjoin.wire.digest import LEAF_BYTES
 
 _ONE = coefficients([Fraction(1)])
@@ -27,23 +29,34 @@ _UNHASHED_BYTES = 64 * 1024 * 1024 + 8192
 _SMALL_BYTES = 8 * 1024 * 1024
 
 
+Read = Callable[[Sequence[Slice]], list[Bytes]]
+"""Some ranges of a slice, put together, from each source."""
 Step = Pass | Literal["choose", "make"]
 """What is done with a tensor: measure it, find the source whose bytes are smallest, or make it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One step of one slice; a choice is made on the whole tensor."""
+    """One step of one slice; a choice is made on the whole tensor.
+
+    Attributes:
+        task: the tensor.
+        part: the slice.
+        step: what is done.
+        measured: results of the passes done so far.
+        every: a sample takes the first of so many runs; None where it takes everything.
+    """
 
     task: Task
     part: Slice
     step: Step
     measured: Mapping[str, Any]
+    every: int | None
 
     @property
     def in_bytes(self) -> int:
         """Bytes that are read."""
-        return read_bytes(self.task, self.part)
+        return read_bytes(self.task, self.part) // (self.every or 1)
 
     @property
     def out_bytes(self) -> int:
@@ -62,7 +75,7 @@ class Limits:
     def of(cls, memory_bytes: int) -> "Limits":
         """The limits for a worker with so much memory; one slice is always let in."""
         if width() == 1:  # nothing is gained by waiting for more leaves
-            return cls(min(_SMALL_BYTES, memory_bytes), 0)
+            return cls(min(_SMALL_BYTES, memory_bytes), min(_SMALL_BYTES, memory_bytes // 4))
         return cls(min(_BATCH_BYTES, memory_bytes * 5 // 8), min(_UNHASHED_BYTES, memory_bytes // 4))
 
     def cost(self, job: Job) -> float:
@@ -82,32 +95,56 @@ class Jobs:
         self._local = threading.local()
 
     def run(self, jobs: Sequence[Job]) -> list[Any]:
-        """Do jobs in order; for each what was measured, the chosen task, or the leaves of what was made and written."""
+        """Do jobs in order; for each what was measured, the chosen task, or the leaves of what was made and written.
+
+        What needs no proof is read in pieces that stay in a core's cache; the rest in batches, hashed side by side.
+        """
         results: list[Any] = [None] * len(jobs)
         made = _Unhashed(results, self._buffer())
         start = 0
         while start < len(jobs):
-            stop = self._batch_end(jobs, start)
-            if jobs[start].step == "choose":
-                results[start] = self._chosen(jobs[start].task)
+            job, stop = jobs[start], start + 1
+            if job.step == "choose":
+                results[start] = self._chosen(job.task)
+            elif opened := self._reader.open(job.task, job.part, unproven=job.every is not None):
+                with opened:
+                    self._run(job, opened.read, start, results, made)
             else:
+                stop = self._batch_end(jobs, start)
                 arrays = self._reader.read([(job.task, job.part) for job in jobs[start:stop]])
-                for index, sources in enumerate(arrays, start):
-                    self._run(jobs[index], sources, index, results, made)
+                for index, whole in enumerate(arrays, start):
+                    job = jobs[index]
+                    read = partial(parts_of, whole, job.task.item_bytes, job.part.start)
+                    self._run(job, read, index, results, made)
             start = stop
         made.hash()
         return results
 
-    def _run(self, job: Job, sources: Sequence[Bytes], index: int, results: list[Any], made: "_Unhashed") -> None:
-        if job.step != "make":
-            assert job.step != "choose"
-            results[index] = self._measured(job, job.step, sources)
+    def _run(self, job: Job, read: Read, index: int, results: list[Any], made: "_Unhashed") -> None:
+        if job.step == "make":
+            self._make(job, read, index, results, made)
             return
-        data, results[index] = self._made(job, sources)
-        for name in job.task.names:
-            self._sink.write(name, job.part.start * job.task.out_item_bytes, data.data)
-        if results[index] is None:
-            made.append(index, data)
+        assert job.step != "choose"
+        parts = [job.part] if job.every is None else sampled(job.part, job.every)
+        results[index] = self._measured(job, job.step, read(parts), sum(part.elements for part in parts))
+
+    def _make(self, job: Job, read: Read, index: int, results: list[Any], made: "_Unhashed") -> None:
+        """Make a slice of the output and write it, piece by piece."""
+        results[index] = leaves = self._known_leaves(job)
+        for piece in self._pieces(job):
+            data = self._made(replace(job, part=piece), read([piece]))
+            if data is None:
+                results[index] = ()
+                return
+            for name in job.task.names:
+                self._sink.write(name, piece.start * job.task.out_item_bytes, data.data)
+            if leaves is None:
+                made.append(index, data, job.out_bytes)
+
+    def _pieces(self, job: Job) -> list[Slice]:
+        """The parts of a job's slice that are worked on one after the other."""
+        whole = scope_of(self._plan, job.task) is Scope.MATRIX or room_bytes(job.out_bytes) > len(self._buffer())
+        return [job.part] if whole else pieces(job.task, job.part)
 
     def _buffer(self) -> Bytes:
         """For results of this thread that are not hashed yet. What strategies return is freed, and reused, at once."""
@@ -126,32 +163,36 @@ class Jobs:
             stop += 1
         return stop
 
-    def _measured(self, job: Job, step: Pass, sources: Sequence[Bytes]) -> npt.NDArray[Any]:
+    def _measured(self, job: Job, step: Pass, sources: Sequence[Bytes], elements: int) -> npt.NDArray[Any]:
         """What a pass measures on one slice: int64 to be added, or float64 with a row per canonical block."""
         group = self._group(job.task)
         partial = step.measure(self._block(job, group, sources), group.params)
-        rows = block_count(job.part.elements)
         if step.combine == "sum":
             _require(group.strategy, partial, np.int64, partial.shape, f"pass `{step.name}`")
         else:
-            _require(group.strategy, partial, np.float64, (rows, *partial.shape[1:]), f"pass `{step.name}`")
+            shape = (block_count(elements), *partial.shape[1:])
+            _require(group.strategy, partial, np.float64, shape, f"pass `{step.name}`")
         return partial
 
-    def _made(self, job: Job, sources: Sequence[Bytes]) -> tuple[Bytes, Leaves | None]:
-        """One slice of the output, and its leaves where they are known."""
+    def _made(self, job: Job, sources: Sequence[Bytes]) -> Bytes | None:
+        """Bytes of the output; None where they cannot be made in this way."""
         task, part = job.task, job.part
         if task.action == "strategy":
             group = self._group(task)
             made = group.strategy.function(self._block(job, group, sources), **group.params)
             _require(group.strategy, made, FORMATS[task.out_dtype].raw, (part.elements,), "it")
-            return np.ascontiguousarray(made).view(np.uint8), None
-        if task.dtype != task.out_dtype:
-            values = sources[0].view(FORMATS[task.dtype].raw)
-            return linear([values], _ONE, task.dtype, task.out_dtype).view(np.uint8), None
-        if self._trusted:
-            return sources[0], None
-        first = part.start * task.item_bytes // LEAF_BYTES
-        return sources[0], task.sources[0][first : first + -(-job.out_bytes // LEAF_BYTES)]  # verified as it was read
+            return np.ascontiguousarray(made).view(np.uint8)
+        if task.dtype == task.out_dtype:
+            return sources[0]
+        values = sources[0].view(FORMATS[task.dtype].raw)
+        return linear([values], _ONE, task.dtype, task.out_dtype).view(np.uint8)
+
+    def _known_leaves(self, job: Job) -> Leaves | None:
+        """The leaves of a slice that is a copy of what was verified as it was read."""
+        task = job.task
+        if self._trusted or task.action == "strategy" or task.dtype != task.out_dtype:
+            return None
+        return leaves_of(task.sources[0], task, job.part)
 
     def _chosen(self, task: Task) -> Task:
         """The task as a copy of the source whose bytes are lexicographically smallest."""
@@ -197,19 +238,22 @@ class _Unhashed:
         self._buffer = buffer
         self._slices: list[tuple[int, Bytes]] = []
         self._used = 0
+        self._filled = 0
 
-    def append(self, index: int, data: Bytes) -> None:
-        """Take a slice for the result `index`; one that is larger than the buffer is hashed at once."""
-        room = room_bytes(len(data))
-        if self._used + room > len(self._buffer):
-            self.hash()
-        if room > len(self._buffer):
-            self._results[index] = tuple(leaf_digests(cut_leaves(data.data)))
-            return
-        copy = self._buffer[self._used : self._used + len(data)]
-        copy[:] = data
-        self._slices.append((index, copy))
-        self._used += room
+    def append(self, index: int, data: Bytes, size: int) -> None:
+        """Take the next bytes of the result `index`, which has so many; all at once where the buffer is too small."""
+        if not self._slices or self._slices[-1][0] != index:
+            room = room_bytes(size)
+            if self._used + room > len(self._buffer):
+                self.hash()
+            if room > len(self._buffer):
+                self._results[index] = tuple(leaf_digests(cut_leaves(data.data)))
+                return
+            self._slices.append((index, self._buffer[self._used : self._used + size]))
+            self._used += room
+            self._filled = 0
+        self._slices[-1][1][self._filled : self._filled + len(data)] = data
+        self._filled += len(data)
 
     def hash(self) -> None:
         """Put the leaves of all slices into their results, and forget the slices."""

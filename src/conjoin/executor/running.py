@@ -15,12 +15,13 @@ import numpy as np
 
 from conjoin.executor.jobs import Job, Jobs, Limits
 from conjoin.executor.kept import Kept, KeptSums, Term
+from conjoin.executor.reader import Bytes, Reader
 from conjoin.executor.sinks import Sink
-from conjoin.executor.slices import Bytes, Reader, Slice, cut, scope_of
+from conjoin.executor.slices import Slice, cut, scope_of
 from conjoin.kernels import FORMATS, RunningSum, Way, running_delta_sum, running_linear, running_sum, way
 from conjoin.plan import Plan
 from conjoin.plan.recipe import NUMERICS
-from conjoin.plan.tasks import Leaves, Task
+from conjoin.plan.tasks import Task
 from conjoin.store.base import Store
 from conjoin.strategies.base import Block, RawArray, WeightedSum
 from conjoin.wire import canonical
@@ -153,12 +154,12 @@ class RunningJobs(Jobs):
         kept = self._sums.kept.find(place)
         onward = None if kept is None else self._onward(kept, wanted)
         if onward is None:
-            return _Moved(job.task, job.part, job.step, job.measured, _Move(place, statistic, wanted, start))
+            return _Moved(job.task, job.part, job.step, job.measured, None, _Move(place, statistic, wanted, start))
         first = job.part.start * job.task.item_bytes // LEAF_BYTES
         base = job.task.base if statistic.of_deltas or statistic.base_numerator else None
         sources = tuple((Digest(""),) * first + term.leaves for term in (*onward.added, *onward.taken))
         task = replace(job.task, base=base, sources=sources)
-        return _Moved(task, job.part, job.step, job.measured, _Move(place, statistic, wanted, onward, kept))
+        return _Moved(task, job.part, job.step, job.measured, None, _Move(place, statistic, wanted, onward, kept))
 
     def _onward(self, kept: Kept, wanted: Mapping[Term, float]) -> Way[Term] | None:
         """The way from the sum there is to the one that is wanted; None where it is better begun anew."""
@@ -168,7 +169,10 @@ class RunningJobs(Jobs):
         here = all(self._store.has(leaf_name(leaf)) for term in onward.taken for leaf in term.leaves)
         return onward if here else None
 
-    def _made(self, job: Job, sources: Sequence[Bytes]) -> tuple[Bytes, Leaves | None]:
+    def _pieces(self, job: Job) -> list[Slice]:
+        return [job.part] if isinstance(job, _Moved) else super()._pieces(job)
+
+    def _made(self, job: Job, sources: Sequence[Bytes]) -> Bytes | None:
         if not isinstance(job, _Moved):
             return super()._made(job, sources)
         arrays: list[RawArray] = [data.view(FORMATS[job.task.dtype].raw) for data in sources]
@@ -184,11 +188,11 @@ class RunningJobs(Jobs):
             total = _advance(job, total, [*zip(arrays, (*move.way.added, *move.way.taken), strict=True)], base)
         made = None if total is None else _result(job, total, base)
         if made is None:
-            return np.zeros(0, np.uint8), ()
+            return None
         if total is not None and sum(array.nbytes for array in arrays) > total.packed.words.nbytes:
             self._keep(job, total)  # sooner, to write it would cost more than to read what has changed again
         self._sums.note("from_sums", move.way.added, move.way.taken)
-        return made.view(np.uint8), None
+        return made.view(np.uint8)
 
     def _with_terms(self, job: _Moved, arrays: Sequence[RawArray]) -> list[tuple[RawArray, Term]]:
         """The contributions that have a term, with it."""
@@ -209,7 +213,7 @@ def _begun(job: Job, failed: Job) -> Job:
     start = way({}, failed.move.wanted)
     assert start is not None
     move = replace(failed.move, way=start, kept=None, failed=True)
-    return _Moved(job.task, job.part, job.step, job.measured, move)
+    return _Moved(job.task, job.part, job.step, job.measured, None, move)
 
 
 def _statistic(plan: Plan, task: Task, part: Slice) -> WeightedSum | None:

@@ -1,35 +1,21 @@
-"""Slices: how a tensor is cut for workers, what a slice costs in memory, how its bytes are read; computes nothing."""
+"""Slices: how a tensor is cut for workers, what a slice costs in memory; reads and computes nothing."""
 
-import os
-import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 
-import numpy as np
-import numpy.typing as npt
-
-from conjoin.errors import DamagedObjectError
-from conjoin.hashing import leaf_digests
 from conjoin.plan.plan import Plan
-from conjoin.plan.tasks import Leaves, Task
-from conjoin.store.base import Place, Store, place_of
-from conjoin.store.files import read_at
+from conjoin.plan.tasks import Task
 from conjoin.strategies.base import BLOCK_ELEMENTS, Scope
-from conjoin.wire.digest import LEAF_BYTES, Digest
-from conjoin.wire.objects import leaf_name
+from conjoin.wire.digest import LEAF_BYTES
 
-Bytes = npt.NDArray[np.uint8]
-
-_APART_BYTES = 320
-_OPEN_MAX = 64
-"""Leaves that are open at once."""
+PIECE_BYTES = 8 * 1024 * 1024
+"""Read for one piece: with the result it stays in a core's own cache, or nearly."""
+RUN_ELEMENTS = 16 * 1024
+"""Neighbours that a sample takes together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Elements [start, stop) of a tensor, C order. `start` is a multiple of whole leaves and of canonical blocks."""
+    """Elements [start, stop) of a tensor, C order. A slice for a worker starts at whole leaves and canonical blocks."""
 
     start: int
     stop: int
@@ -56,8 +42,7 @@ def scope_of(plan: Plan, task: Task) -> Scope | None:
 
 def cut(task: Task, scope: Scope | None) -> list[Slice]:
     """The slices of a task's tensor; none for an empty tensor."""
-    step = slice_elements(task, scope)
-    return [Slice(start, min(start + step, task.elements)) for start in range(0, task.elements, step)]
+    return _cut(Slice(0, task.elements), slice_elements(task, scope))
 
 
 def cost_bytes(task: Task, scope: Scope | None, extra: int = 0) -> int:
@@ -71,115 +56,16 @@ def read_bytes(task: Task, part: Slice) -> int:
     return part.elements * task.item_bytes * len(task.reads)
 
 
-class Reader:
-    """Reads slices into a buffer that each thread keeps for itself; a leaf is verified once in a run.
-
-    That is when it is first read. What the store keeps a copy of is not verified again; a file outside is where it
-    looks changed since.
-    """
-
-    def __init__(self, store: Store, *, trusted: bool) -> None:
-        self._store = store
-        self._trusted = trusted
-        self._verified: dict[Digest, tuple[int, ...] | None] = {}
-        self._local = threading.local()
-
-    def read(self, wanted: Sequence[tuple[Task, Slice]]) -> list[list[Bytes]]:
-        """The bytes of slices from each of their tasks' `reads`, read-only; valid until this thread reads again.
-
-        Sources that share all leaves of a slice share the array. The leaves of all slices are hashed side by side.
-
-        Raises:
-            MissingObjectError, DamagedObjectError, ChangedFileError: a leaf is not here or not what its digest says.
-        """
-        sizes = [part.elements * task.item_bytes for task, part in wanted]
-        buffer = self._buffer(
-            sum(room_bytes(size) * len(task.reads) for (task, _), size in zip(wanted, sizes, strict=True))
-        )
-        found: list[list[Bytes]] = []
-        leaves: list[tuple[Digest, memoryview]] = []
-        position = 0
-        for (task, part), size in zip(wanted, sizes, strict=True):
-            first, count = part.start * task.item_bytes // LEAF_BYTES, -(-size // LEAF_BYTES)
-            known: dict[Leaves, Bytes] = {}
-            for whole in task.reads:
-                some = whole[first : first + count]
-                if some not in known:
-                    array = known[some] = buffer[position : position + size]
-                    position += room_bytes(size)
-                    leaves += zip(some, cut_leaves(array.data), strict=True)
-                    array.flags.writeable = False
-            found.append([known[whole[first : first + count]] for whole in task.reads])
-        for start in range(0, len(leaves), _OPEN_MAX):
-            self._fill(leaves[start : start + _OPEN_MAX])
-        return found
-
-    def _fill(self, leaves: Sequence[tuple[Digest, memoryview]]) -> None:
-        """Read leaves, those that are to be verified side by side."""
-        with ExitStack() as stack:
-            unproven: list[tuple[Digest, memoryview, Place]] = []
-            for leaf, into in leaves:
-                place = place_of(self._store, leaf)
-                if place is None:
-                    self._read_by_store(leaf, into)
-                    continue
-                stack.callback(os.close, place.descriptor)
-                if not self._is_proven(leaf, place):
-                    unproven.append((leaf, into, place))
-                elif not _read_here(place, into, 0):
-                    self._read_by_store(leaf, into)
-            digests = leaf_digests([into for _, into, _ in unproven], partial(_fill_piece, unproven))
-            for (leaf, into, place), actual in zip(unproven, digests, strict=True):
-                if actual == leaf and place.size_bytes == len(into):
-                    self._verified[leaf] = place.stamp
-                else:
-                    self._read_by_store(leaf, into)
-
-    def _is_proven(self, leaf: Digest, place: Place) -> bool:
-        if leaf in self._verified:
-            return self._verified[leaf] == place.stamp
-        return self._trusted and place.stamp is None
-
-    def _read_by_store(self, leaf: Digest, into: memoryview) -> None:
-        """Let the store read a leaf, which knows other places and says what is wrong."""
-        length = self._store.read_leaf(leaf, into, trusted=self._trusted or leaf in self._verified)
-        if length != len(into):
-            raise DamagedObjectError(
-                f"the leaf has {length} bytes and the tensor needs {len(into)} here",
-                where=leaf_name(leaf),
-                hint="`conjoin fsck` lists every damaged object",
-            )
-        self._verified.setdefault(leaf, None)
-
-    def _buffer(self, size: int) -> Bytes:
-        """At least `size` bytes, kept by the thread from call to call."""
-        kept: Bytes | None = getattr(self._local, "kept", None)
-        if kept is None or len(kept) < size:
-            self._local.kept = kept = None
-            self._local.kept = kept = np.empty(size, np.uint8)
-        return kept
+def pieces(task: Task, part: Slice) -> list[Slice]:
+    """A slice in pieces of whole canonical blocks, each worked on before the next one is read."""
+    blocks = PIECE_BYTES // max(len(task.reads) * task.item_bytes * BLOCK_ELEMENTS, 1)
+    return _cut(part, max(blocks, 1) * BLOCK_ELEMENTS)
 
 
-def room_bytes(size: int) -> int:
-    """Bytes kept for an array: leaves that stand at like places of a cache would push each other out."""
-    return -(-size // 64) * 64 + _APART_BYTES
+def sampled(part: Slice, every: int) -> list[Slice]:
+    """The first of so many runs of a slice, again and again."""
+    return [Slice(run.start, min(run.start + RUN_ELEMENTS, run.stop)) for run in _cut(part, every * RUN_ELEMENTS)]
 
 
-def cut_leaves(data: memoryview) -> list[memoryview]:
-    """The leaves of a slice's bytes."""
-    return [data[start : start + LEAF_BYTES] for start in range(0, len(data), LEAF_BYTES)]
-
-
-def _fill_piece(leaves: Sequence[tuple[Digest, memoryview, Place]], index: int, start: int, stop: int) -> None:
-    """Read one piece; where that fails, the digest will differ and the store says why."""
-    _, into, place = leaves[index]
-    _read_here(place, into[start:stop], start)
-
-
-def _read_here(place: Place, into: memoryview, start: int) -> bool:
-    """Read from a leaf's place on, and say whether it could be."""
-    size = len(into)
-    try:
-        return start + size <= place.size_bytes and read_at(place.descriptor, into, place.offset + start) == size
-    except OSError:
-        return False
+def _cut(part: Slice, step: int) -> list[Slice]:
+    return [Slice(start, min(start + step, part.stop)) for start in range(part.start, part.stop, step)]

@@ -175,6 +175,9 @@ class Pass:
         combine: how partials combine.
         needed: params → whether the pass runs at all.
         settled: what was measured so far → whether there is nothing left to find; the pass then has no result.
+        sample: (params, elements of the tensor) → of how many runs of neighbours one is measured, put together in one
+            block whose offset means nothing; None measures everything. Nothing that is read is verified: what a sample
+            finds may save work and never show in the result. Only for "sum".
     """
 
     name: str
@@ -184,6 +187,7 @@ class Pass:
     combine: Combine = "sum"
     needed: Callable[[Params], bool] = lambda _: True
     settled: Callable[[Mapping[str, Any]], bool] = lambda _: False
+    sample: Callable[[Params, int], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

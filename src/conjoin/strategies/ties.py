@@ -1,6 +1,5 @@
 """TIES: trim each task vector, elect a sign per element, merge the values that carry it."""
 
-import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Literal
@@ -21,8 +20,7 @@ _SEARCH = ("sample", "bracket", "narrower", "narrowest")
 The first bracket nearly always does. Where the sample misled it, the next one is the rest of the keys on one side, and
 the last one a bin of that; so the sample never shows in the result.
 """
-_SAMPLE_ELEMENTS, _SAMPLE_EVERY, _SAMPLE_LEAST = 1 << 22, 16, 4096
-_RUN_ELEMENTS = 1024
+_SAMPLE_ELEMENTS, _SAMPLE_EVERY = 1 << 22, 16
 
 
 def _rank(params: Params, extent: Extent) -> int:
@@ -76,21 +74,13 @@ def _trim(x: Block) -> kernels.Trim:
     return kernels.Trim(thresholds, tuple(index + 1 for index in last))
 
 
-def _sampled(patterns: RawArray, count: int) -> RawArray:
-    """About so many elements of a block, in runs at even distances."""
-    if count >= len(patterns):
-        return patterns
-    runs = max(1, count // _RUN_ELEMENTS)
-    starts = [len(patterns) * number // runs for number in range(runs)]
-    return np.concatenate([patterns[start : start + _RUN_ELEMENTS] for start in starts])
+def _sample(params: Params, elements: int) -> int:
+    """One run in so many; enough of a tensor that has a threshold of its own."""
+    return _SAMPLE_EVERY if params["trim_scope"] == "model" else max(1, elements // _SAMPLE_ELEMENTS)
 
 
-def _measure_sample(x: Block, params: Params) -> Counts:
-    """An even share of every block, all of a small one; enough of a tensor that has a threshold of its own."""
-    n, whole = len(x.origin), max(1, math.prod(x.shape))
-    count = _SAMPLE_ELEMENTS * n // whole if params["trim_scope"] == "tensor" else n // _SAMPLE_EVERY
-    count = max(count, _SAMPLE_LEAST)
-    return kernels.high_histograms([_sampled(t, count) for t in x.tensors], _sampled(x.origin, count), x.format)
+def _measure_sample(x: Block, params: Params) -> Counts:  # noqa: ARG001
+    return kernels.high_histograms(x.tensors, x.origin, x.format)
 
 
 def _finish_sample(total: Counts, params: Params, extent: Extent) -> Narrowed:
@@ -144,7 +134,7 @@ def _finish_majority(total: Counts, params: Params, extent: Extent) -> int:  # n
 
 
 PASSES = (
-    Pass("sample", _measure_sample, _finish_sample, _scope, needed=_trims),
+    Pass("sample", _measure_sample, _finish_sample, _scope, needed=_trims, sample=_sample),
     *(Pass(name, _measure_bracket, _finish_bracket, _scope, needed=_trims, settled=_is_found) for name in _SEARCH[1:]),
     Pass("tie", _measure_tie, _finish_tie, _scope, needed=_cuts_ties),
     Pass("last tie", _measure_last_tie, _finish_last_tie, _scope, needed=_cuts_ties),
