@@ -146,6 +146,7 @@ class OpenSlice:
 
     def __init__(self, reader: Reader, task: Task, part: Slice) -> None:
         self.places: dict[Digest, Place] = {}
+        self._rows = _distinct(task, part)
         self._reader = reader
         self._task = task
         self._part = part
@@ -171,10 +172,9 @@ class OpenSlice:
         """
         item_bytes = self._task.item_bytes
         size = sum(part.elements for part in parts) * item_bytes
-        rows = _distinct(self._task, self._part)
-        buffer = self._reader.piece_buffer(room_bytes(size) * len(rows))
+        buffer = self._reader.piece_buffer(room_bytes(size) * len(self._rows))
         arrays: dict[Leaves, Bytes] = {}
-        for number, row in enumerate(rows):
+        for number, row in enumerate(self._rows):
             start = number * room_bytes(size)
             array = arrays[row] = buffer[start : start + size]
             into, done = array.data, 0

@@ -1,5 +1,6 @@
 """Exact coefficients and correctly rounded scalars; a handful of numbers per tensor, never arrays."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ def coefficients(values: Sequence[Fraction]) -> Coefficients:
     return Coefficients(tuple(rounded), 1.0)
 
 
+@functools.lru_cache(1024)
 def nearest_f32(value: Fraction) -> float:
     """The float32 nearest to an exact number, ties to even, as a Python float.
 

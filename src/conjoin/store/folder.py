@@ -95,7 +95,7 @@ class FolderStore:
     def place(self, digest: Digest) -> Place | None:
         """See `store.base.place_of`."""
         try:
-            descriptor = open_regular(self.root / leaf_name(digest))
+            descriptor = open_regular(f"{self.root}{os.sep}{leaf_name(digest)}")  # a tenth of the cost of a Path
         except (OSError, NotRegularError):
             return None
         return Place(descriptor, 0, os.fstat(descriptor).st_size, None)

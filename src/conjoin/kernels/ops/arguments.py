@@ -26,9 +26,9 @@ def plain(raw: Raw, form: str) -> Raw:
         BadArrayError: it has another dtype or shape.
     """
     require(form in FORMATS, f"`{form}` is no format")
-    fits = raw.dtype == FORMATS[form].raw and raw.ndim == 1
-    require(fits, f"an array of {raw.dtype} with {raw.ndim} dimensions is not a row of {form} patterns")
-    return np.require(raw, requirements=["C", "A"])
+    if raw.dtype != FORMATS[form].raw or raw.ndim != 1:  # the words cost more than all the rest here
+        require(False, f"an array of {raw.dtype} with {raw.ndim} dimensions is not a row of {form} patterns")
+    return raw if raw.flags.c_contiguous and raw.flags.aligned else np.require(raw, requirements=["C", "A"])
 
 
 def element_count(tensors: Sequence[Raw]) -> int:
