@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors.numpy import save_file
 from conjoin.replica import Replica
 from conjoin.store.instance import create_instance
 
+MEMORY, MEMORY_BYTES_MIN = Path("/dev/shm"), 2_000_000_000
 LARGE_ELEMENTS = (4 << 20) // 4 + 17  # two leaves, the second one short
 
 
@@ -48,9 +50,24 @@ def fresh_copy(space: Path, to: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place() -> Iterator[Path]:
+    """A folder in memory, where there is such a thing: a kill loses nothing that the system was given."""
+    spacious = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES_MIN
+    with tempfile.TemporaryDirectory(prefix="conjoin-kill-", dir=MEMORY if spacious else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def tmp_path(place: Path) -> Iterator[Path]:
+    """A folder for one test."""
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def space(place: Path) -> Path:
     """Two replicas; `a` has one contribution that `b` has not, `b` one that `a` has not; and a third model."""
-    top = tmp_path_factory.mktemp("space")
+    top = place / "space"
     for name, seed in (("base", 1), ("one", 2), ("two", 3), ("three", 4)):
         write_model(top / "models" / name, seed)
     with Replica.init(top / "a", top / "models" / "base") as a, Replica.clone(top / "a", top / "b") as b:
@@ -60,12 +77,17 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
-@pytest.fixture
-def copies(space: Path, tmp_path: Path) -> Callable[[int], Path]:
-    """Makes a fresh copy of the space for each numbered kill, removing the one before."""
+def copies_of(space: Path, folder: Path) -> Callable[[int], Path]:
+    """Makes a fresh copy of a space for each numbered kill, removing the one before."""
 
     def make(number: int) -> Path:
-        shutil.rmtree(tmp_path / str(number - 1), ignore_errors=True)
-        return fresh_copy(space, tmp_path / str(number))
+        shutil.rmtree(folder / str(number - 1), ignore_errors=True)
+        return fresh_copy(space, folder / str(number))
 
     return make
+
+
+@pytest.fixture
+def copies(space: Path, tmp_path: Path) -> Callable[[int], Path]:
+    """Copies of the space."""
+    return copies_of(space, tmp_path)

@@ -6,7 +6,7 @@ import pytest
 
 from conjoin.replica import Replica
 from conjoin.verification import verify
-from tests.kill.conftest import fresh_copy
+from tests.kill.conftest import copies_of, fresh_copy
 from tests.kill.everywhere import kill_everywhere
 
 
@@ -31,7 +31,7 @@ def test_running_resolve_killed_at_every_change_is_right_afterwards(summed: Path
             assert verify(top / "out", replica).output == expected
 
     points = kill_everywhere(
-        lambda number: fresh_copy(summed, tmp_path / "copies" / str(number)),
+        copies_of(summed, tmp_path / "copies"),
         lambda top: ["-C", str(top / "a"), "resolve", "weight_average", "--running", "-o", str(top / "out")],
         check,
     )
