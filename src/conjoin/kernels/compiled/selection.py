@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from conjoin.kernels.compiled.handover import Int64, address, addresses, code, empty, floats, ints, words
+from conjoin.kernels.compiled.handover import Int64, address, addresses, code, empty, floats, in_vectors, ints, words
 from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import Raw
 from conjoin.kernels.layout import DropAggregate
@@ -77,18 +77,21 @@ def dropped_signs(
 ) -> Int64:
     """See `reference.selection.dropped_signs`."""
     counts = np.zeros(2, np.int64)
-    native.dropped_signs(
-        addresses(tensors),
-        address(base),
-        len(base),
-        code(form),
-        floats(numerators),
-        table,
-        _ranks(ranks),
-        words(keys),
-        start,
-        counts,
-    )
+    for at, n, inputs, _ in in_vectors([base, *tensors]):
+        part, place = _ranks(ranks, at, n)
+        native.dropped_signs(
+            inputs[1:],
+            inputs[0],
+            n,
+            code(form),
+            floats(numerators),
+            table,
+            part,
+            place,
+            words(keys),
+            start + at,
+            counts,
+        )
     return counts
 
 
@@ -109,26 +112,36 @@ def dropped_ties(
 ) -> Raw:
     """See `reference.selection.dropped_ties`."""
     out = empty(len(base), out_form)
-    native.dropped_ties(
-        addresses(tensors),
-        address(base),
-        len(base),
-        code(form),
-        code(out_form),
-        floats(numerators),
-        float(denominator),
-        table,
-        _ranks(ranks),
-        words(keys),
-        start,
-        AGGREGATES[aggregate],
-        float(zero_sign),
-        float(scale[0]),
-        float(scale[1]),
-        address(out),
-    )
+    for at, n, inputs, output in in_vectors([base, *tensors], out):
+        part, place = _ranks(ranks, at, n)
+        native.dropped_ties(
+            inputs[1:],
+            inputs[0],
+            n,
+            code(form),
+            code(out_form),
+            floats(numerators),
+            float(denominator),
+            table,
+            part,
+            place,
+            words(keys),
+            start + at,
+            AGGREGATES[aggregate],
+            float(zero_sign),
+            float(scale[0]),
+            float(scale[1]),
+            output,
+        )
     return out
 
 
-def _ranks(ranks: Word32 | None) -> Word32:
-    return np.empty((0, 0), np.uint32) if ranks is None else ranks
+def _ranks(ranks: Word32 | None, at: int, n: int) -> tuple[Word32, int]:
+    """Ranks, and from where on they are those of n elements from `at` on; zeros behind the last."""
+    if ranks is None:
+        return np.empty((0, 0), np.uint32), 0
+    if at + n <= ranks.shape[1]:
+        return ranks, at
+    rest = np.zeros((len(ranks), n), np.uint32)
+    rest[:, : ranks.shape[1] - at] = ranks[:, at:]
+    return rest, 0

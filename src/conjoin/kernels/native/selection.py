@@ -3,24 +3,26 @@
 # pyright: reportMissingParameterType=false
 
 import numpy as np
+from numba import types
 
 from conjoin.kernels import jit
-from conjoin.kernels.native.bits import (
-    LOW32,
-    MAGNITUDE,
-    PIECE,
-    U64,
-    bits32_of,
-    bits_of,
-    decode,
-    deltas,
-    encode,
-    f64_of,
-    select,
+from conjoin.kernels.native.bits import LOW32, MAGNITUDE, PIECE, U64, bits32_of, bits_of, decode, deltas, encode, select
+from conjoin.kernels.native.bits import updated as updated_piece
+from conjoin.kernels.native.conversion import inverse_of, load, store
+from conjoin.kernels.native.elementwise import (
+    DRAWS,
+    agreeing,
+    elected,
+    largest,
+    negatives,
+    positives,
+    scaled,
+    times,
     updated,
 )
 from conjoin.kernels.native.order import least_with
-from conjoin.kernels.native.streams import DRAWN, draw, streams
+from conjoin.kernels.native.streams import DRAWN, WORDS, draw, streams
+from conjoin.kernels.native.vectors import U32, VECTOR, WIDTH, Lanes, by_case, every, hold, read, recall, step
 
 BINS = 1 << 11
 NO_KEY = 1 << 31
@@ -201,73 +203,56 @@ def band_sum(sources, base, n, form, out_form, numerators, denominator, top, kep
         if denominator != 1.0:
             for j in range(count):
                 total[j] /= denominator
-        updated(total, origin, count)
+        updated_piece(total, origin, count)
         encode(total, count, out_form, out, start)
     jit.leave(control)
 
 
-@jit.kernel
-def dropped(sources, origin, start, count, form, numerators, table, ranks, rows, first, words, drops, kept, mass):
-    """kept[i] = τ̃ᵢ of one piece, divided by the probability with which it is kept, and mass = Σ nᵢ τ̃ᵢ."""
-    draw(rows, U64(first + start) >> U64(2), count, words)
-    for j in range(count):
-        mass[j] = 0.0
-    for i in range(len(sources)):
-        row, drawn, numerator = kept[i], words[i], numerators[i]
-        deltas(sources[i], origin, start, count, form, row)
-        if len(table) == 1:
-            for j in range(count):
-                drops[j] = table[0]
-        else:
-            of_row = ranks[i, start : start + count]
-            for j in range(count):
-                drops[j] = table[of_row[j]]
-        for j in range(count):
-            keep = f64_of((U64(1 << 32) - U64(drops[j])) | U64(0x4330_0000_0000_0000)) - 2.0**52
-            row[j] = select(drawn[j] < drops[j], 0.0, row[j] / (keep * 2.0**-32))
-        for j in range(count):
-            mass[j] += numerator * row[j]
+@step(VECTOR, VECTOR, WORDS, types.int64, WORDS, types.int64, types.float64)
+def dropped(delta: Lanes, words: Lanes, word: Lanes, drops: Lanes, drop: Lanes, inverse: Lanes) -> Lanes:
+    """τ̃: zero where the word is below its limit, else τ / q, q = (2³² − limit) / 2³²; or τ · `inverse`."""
+    limits = read(drops, drop, U32)
+    keep = (delta.splat(2.0**32) - limits.whole_numbers()) * 2.0**-32
+    whole = by_case(inverse.differs(0.0).to(U32), (lambda: delta / keep, lambda: delta * inverse))
+    assert whole is not None
+    return (read(words, word, U32) < limits).choose(whole.splat(0.0), whole)
 
 
 @jit.kernel
-def dropped_signs(sources, base, n, form, numerators, table, ranks, keys, first, counts):
-    """Counts = elements won by the positive and by the negative mass of what is kept."""
+def draw_drops(rows, counter, count, table, ranks, place, words, drops):
+    """The words of `count` elements, and their limits by rank; a table of one entry has its limits in place."""
+    draw(rows, counter, count, words)
+    if len(table) > 1:
+        for i in range(len(drops)):
+            limits, of_row = drops[i], ranks[i, place : place + count]
+            for j in range(count):
+                limits[j] = table[of_row[j]]
+
+
+@jit.kernel
+def dropped_signs(sources, base, n, form, numerators, table, ranks, place, keys, first, counts):
+    """Counts = elements won by the positive and by the negative mass of what is kept. ranks are from `place` on."""
     control = jit.enter()
-    origin, mass, kept = np.empty(PIECE), np.empty(PIECE), np.empty((len(sources), PIECE))
-    words, drops = np.empty((len(sources), PIECE + DRAWN), np.uint32), np.empty(PIECE, np.uint32)
-    rows = streams(keys)
-    for start in range(0, n, PIECE):
-        count = min(PIECE, n - start)
-        decode(base, start, count, form, origin)
-        dropped(sources, origin, start, count, form, numerators, table, ranks, rows, first, words, drops, kept, mass)
-        positive, negative = 0, 0
-        for j in range(count):
-            positive += mass[j] > 0.0
-            negative += mass[j] < 0.0
-        counts[0] += positive
-        counts[1] += negative
+    rows, words = streams(keys), np.empty((len(sources), DRAWS + DRAWN), np.uint32)
+    drops, inverse = np.full((len(sources), DRAWS), table[0]), inverse_of_only(table)
+    for begin in range(0, n, DRAWS):
+        end = min(begin + DRAWS, n)
+        draw_drops(rows, U64(first + begin) >> U64(2), end - begin, table, ranks, place + begin, words, drops)
+        for at in range(begin, end, WIDTH):
+            origin, mass = load(base, at, form), every(0.0)
+            for i in range(len(sources)):
+                delta = load(sources[i], at, form) - origin
+                word, drop = i * (DRAWS + DRAWN) + at - begin, i * DRAWS + at - begin
+                mass = mass + times(numerators[i], dropped(delta, words, word, drops, drop, inverse))
+            counts[0] += positives(mass)
+            counts[1] += negatives(mass)
     jit.leave(control)
 
 
 @jit.kernel
-def agreeing(kept, sign, numerators, denominator, aggregate, total, share, count):
-    """Total = S and share = W over the values that carry the sign. aggregate: 0 mean, 1 sum, 2 max."""
-    for j in range(count):
-        total[j] = 0.0
-        share[j] = 0.0 if aggregate == 0 else denominator
-    for i in range(len(kept)):
-        row, numerator = kept[i], numerators[i]
-        if aggregate == 2:
-            for j in range(count):
-                product = numerator * row[j]
-                larger = (row[j] * sign[j] > 0.0) & (product * sign[j] > total[j] * sign[j])
-                total[j] = select(larger, product, total[j])
-        else:
-            for j in range(count):
-                total[j] += select(row[j] * sign[j] > 0.0, numerator * row[j], 0.0)
-        if aggregate == 0:
-            for j in range(count):
-                share[j] += select(row[j] * sign[j] > 0.0, numerator, 0.0)
+def inverse_of_only(table):
+    """1 / q of a table's only entry where that is a power of two; else 0."""
+    return inverse_of((2.0**32 - np.float64(table[0])) * 2.0**-32) if len(table) == 1 else 0.0
 
 
 @jit.kernel
@@ -281,6 +266,7 @@ def dropped_ties(
     denominator,
     table,
     ranks,
+    place,
     keys,
     first,
     aggregate,
@@ -291,23 +277,35 @@ def dropped_ties(
 ):
     """θ₀ + (a·S)/(b·W) over the kept values that carry the elected sign. aggregate 3: over all that are kept."""
     control = jit.enter()
-    origin, mass, kept = np.empty(PIECE), np.empty(PIECE), np.empty((len(sources), PIECE))
-    words, drops = np.empty((len(sources), PIECE + DRAWN), np.uint32), np.empty(PIECE, np.uint32)
-    rows = streams(keys)
-    total, share = np.empty(PIECE), np.empty(PIECE)
-    for start in range(0, n, PIECE):
-        count = min(PIECE, n - start)
-        decode(base, start, count, form, origin)
-        dropped(sources, origin, start, count, form, numerators, table, ranks, rows, first, words, drops, kept, mass)
-        if aggregate == 3:
-            for j in range(count):
-                total[j], share[j] = mass[j], denominator
-        else:
-            for j in range(count):
-                mass[j] = select(mass[j] > 0.0, 1.0, select(mass[j] < 0.0, -1.0, zero_sign))
-            agreeing(kept, mass, numerators, denominator, aggregate, total, share, count)
-        for j in range(count):
-            total[j] = (a * total[j]) / (b * select(share[j] == 0.0, 1.0, share[j]))
-        updated(total, origin, count)
-        encode(total, count, out_form, out, start)
+    rows, words = streams(keys), np.empty((len(sources), DRAWS + DRAWN), np.uint32)
+    drops, inverse = np.full((len(sources), DRAWS), table[0]), inverse_of_only(table)
+    kept = np.empty(len(sources) * WIDTH)
+    for begin in range(0, n, DRAWS):
+        end = min(begin + DRAWS, n)
+        draw_drops(rows, U64(first + begin) >> U64(2), end - begin, table, ranks, place + begin, words, drops)
+        for at in range(begin, end, WIDTH):
+            origin, mass = load(base, at, form), every(0.0)
+            for i in range(len(sources)):
+                delta = load(sources[i], at, form) - origin
+                word, drop = i * (DRAWS + DRAWN) + at - begin, i * DRAWS + at - begin
+                tau = dropped(delta, words, word, drops, drop, inverse)
+                hold(kept, i, tau)
+                mass = mass + times(numerators[i], tau)
+            sign, total, share = elected(mass, zero_sign), every(0.0), every(denominator)
+            if aggregate == 0:
+                share = every(0.0)
+                for i in range(len(sources)):
+                    tau = recall(kept, i)
+                    total = total + agreeing(times(numerators[i], tau), tau, sign)
+                    share = share + agreeing(every(numerators[i]), tau, sign)
+            elif aggregate == 3:
+                total = mass
+            else:
+                for i in range(len(sources)):
+                    tau = recall(kept, i)
+                    if aggregate == 1:
+                        total = total + agreeing(times(numerators[i], tau), tau, sign)
+                    else:
+                        total = largest(total, numerators[i] * tau, tau, sign)
+            store(out, at, out_form, updated(origin, scaled(total, share, a, b)))
     jit.leave(control)

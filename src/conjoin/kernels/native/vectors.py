@@ -150,6 +150,10 @@ class Lanes:
         change = {(True, True): "fpext", (True, False): "fptrunc", (False, True): "zext", (False, False): "trunc"}
         return Lanes(self.builder, getattr(self.builder, change[self._floats, wider])(self.value, self._typed(kind)))
 
+    def whole_numbers(self) -> "Lanes":
+        """32-bit integers as float64, exactly."""
+        return Lanes(self.builder, self.builder.uitofp(self.value, self._typed(F64)))
+
     def choose(self, yes: "Lanes", no: "Lanes | float") -> "Lanes":
         """`yes` where this is true, else `no`."""
         return Lanes(self.builder, self.builder.select(self.value, yes.value, yes.like(no)))
