@@ -7,9 +7,12 @@ from importlib import resources
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import extending, njit, types
+from numba import config, extending, njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.runtime.nrt import rtsys
+
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise ImportError("NUMBA_DISABLE_JIT is set, so it compiles nothing")
 
 intrinsic: Any = extending.intrinsic
 """Marks a function that writes LLVM code; typed here because numba is not."""
