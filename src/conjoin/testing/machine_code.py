@@ -37,7 +37,7 @@ HARMLESS = re.compile(
     r"Py|_Py|NRT_|nrt_atomic_|numba_|_ZN|cpython\._ZN"  # Python's and numba's runtime, and other kernels
     r"|llvm\.(?:is\.fpclass|fabs|copysign|sqrt|floor|ceil|trunc)\."  # exact, or rounded once by IEEE 754
     r"|llvm\.(?:[su](?:min|max|add|sub|mul|cmp)|abs|ctlz|cttz|ctpop|bswap|fshl|fshr|bitreverse)\b"  # integers
-    r"|llvm\.(?:mem|lifetime|assume|masked|stack|trap|vector|experimental|expect|get\.active)"  # memory, lanes
+    r"|llvm\.(?:mem|prefetch|lifetime|assume|masked|stack|trap|vector|experimental|expect|get\.active)"  # memory, lanes
     r"|llvm\.(?:x86\.atomic|aarch64\.(?:ld|st)a?l?xr)"  # counting references
     r"|llvm\.aarch64\.neon\.(?:ld|st)[1-4]"  # memory, lane by lane
     r"|llvm\.(?:x86\.sse\.(?:ld|st)mxcsr|aarch64\.[gs]et\.fpcr)"  # the floating point state

@@ -9,6 +9,7 @@ from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import Raw
 from conjoin.kernels.layout import Aggregate, Trim
 from conjoin.kernels.native import elementwise as native
+from conjoin.kernels.native import proven
 
 AGGREGATES: dict[Aggregate, int] = {"mean": 0, "sum": 1, "max": 2}
 
@@ -16,8 +17,9 @@ AGGREGATES: dict[Aggregate, int] = {"mean": 0, "sum": 1, "max": 2}
 def linear(sources: Sequence[Raw], numerators: Sequence[float], denominator: float, form: str, out_form: str) -> Raw:
     """See `reference.elementwise.linear`."""
     out = empty(len(sources[0]), out_form)
+    spans = proven.linear_spans(tuple(numerators), denominator, form, out_form)
     for _, n, inputs, output in in_vectors(sources, out):
-        native.linear(inputs, floats(numerators), float(denominator), n, code(form), code(out_form), output)
+        native.linear(inputs, floats(numerators), float(denominator), n, code(form), code(out_form), spans, output)
     return out
 
 

@@ -15,12 +15,12 @@ Int64 = npt.NDArray[np.int64]
 
 def address(raw: Raw) -> np.uint64:
     """Where the patterns of one tensor begin."""
-    return np.uint64(raw.ctypes.data)
+    return np.uint64(raw.__array_interface__["data"][0])
 
 
 def addresses(sources: Sequence[Raw]) -> npt.NDArray[np.uint64]:
     """Where those of each tensor begin. (k,) uint64."""
-    return np.array([source.ctypes.data for source in sources], np.uint64)
+    return np.array([source.__array_interface__["data"][0] for source in sources], np.uint64)
 
 
 def code(form: str) -> int:

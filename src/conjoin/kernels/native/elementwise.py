@@ -11,6 +11,7 @@ from numba import types
 from conjoin.kernels import jit
 from conjoin.kernels.native.conversion import MAGNITUDE, divided, inverse_of, load, store
 from conjoin.kernels.native.order import least_with
+from conjoin.kernels.native.proven import filled, fits, larger, patterns, put, quotient, singles, smaller
 from conjoin.kernels.native.streams import DRAWN, draw, dropped, streams
 from conjoin.kernels.native.vectors import U64, VECTOR, WIDTH, Lanes, by_case, every, hold, numbered, recall, step
 
@@ -79,11 +80,23 @@ def scaled(total: Lanes, share: Lanes, a: Lanes, b: Lanes) -> Lanes:
 
 
 @jit.kernel
-def linear(sources, numerators, denominator, n, form, out_form, out):
-    """(Σ nᵢ xᵢ) / D, from the first product on."""
+def linear(sources, numerators, denominator, n, form, out_form, spans, out):
+    """(Σ nᵢ xᵢ) / D, from the first product on; in float32 where `spans` (see `proven.linear_spans`) let it."""
     control = jit.enter()
     inverse = inverse_of(denominator)
+    low, high, spread = spans[0], spans[1], spans[2]
     for at in range(0, n, WIDTH):
+        if high > 0:
+            found = patterns(sources[0], at)
+            most, least = larger(filled(0), found), smaller(filled(0xFFFF), found)
+            quick = np.float32(numerators[0]) * singles(found, form)
+            for i in range(1, len(sources)):
+                found = patterns(sources[i], at)
+                most, least = larger(most, found), smaller(least, found)
+                quick = quick + np.float32(numerators[i]) * singles(found, form)
+            if fits(most, least, low, high, spread):
+                put(out, at, out_form, quotient(quick, denominator))
+                continue
         total = times(numerators[0], load(sources[0], at, form))
         for i in range(1, len(sources)):
             total = total + times(numerators[i], load(sources[i], at, form))

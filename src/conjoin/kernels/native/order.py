@@ -12,7 +12,20 @@ from conjoin.kernels import jit
 from conjoin.kernels.layout import BRACKET_BINS
 from conjoin.kernels.native.bits import INFINITY, ONE, PIECE, U64, bits_of, f32_of
 from conjoin.kernels.native.conversion import widened_bf16, widened_f16
-from conjoin.kernels.native.vectors import F32, F64, KEYS, U16, U32, WIDTH, Lanes, by_case, read, step, write
+from conjoin.kernels.native.vectors import (
+    F32,
+    F64,
+    KEYS,
+    U16,
+    U32,
+    WIDTH,
+    Lanes,
+    by_case,
+    read,
+    read_ahead,
+    step,
+    write,
+)
 
 
 @step(KEYS, types.uint64, types.uint64, types.int64, types.int64)
@@ -25,7 +38,7 @@ def magnitude_keys(source: Lanes, base: Lanes, at: Lanes, form: Lanes) -> Lanes 
     """
 
     def key(widened: Callable[[Lanes], Lanes], kind: Any) -> Lanes:
-        delta = widened(read(source, at, kind)) - widened(read(base, at, kind))
+        delta = widened(read_ahead(source, at, kind)) - widened(read(base, at, kind))
         return delta.to(F32).bits() & 0x7FFF_FFFF
 
     return by_case(

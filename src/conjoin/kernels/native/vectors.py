@@ -367,6 +367,20 @@ def read(address: Lanes, at: Lanes, kind: Any, count: int = WIDTH) -> Lanes:
     return Lanes(address.builder, address.builder.load(pointer, align=size))
 
 
+AHEAD_BYTES = 2048
+"""How far ahead arrays are fetched: processors foresee a few streams of memory well, but not five of them."""
+
+
+def read_ahead(address: Lanes, at: Lanes, kind: Any) -> Lanes:
+    """The vector of elements from `at` on; what will be needed soon is fetched, or nothing where there is no memory."""
+    pointer, _ = place(address + AHEAD_BYTES, at, kind)
+    pointer = address.builder.bitcast(pointer, U8.as_pointer())
+    take = ir.FunctionType(ir.VoidType(), [pointer.type, U32, U32, U32])
+    fetch = address.builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], take)
+    address.builder.call(fetch, [pointer, U32(0), U32(3), U32(1)])
+    return read(address, at, kind)
+
+
 def write(address: Lanes, at: Lanes | None, value: Lanes) -> None:
     """Put a vector or scalar down from element `at` on."""
     pointer, size = place(address, at, value.value.type)

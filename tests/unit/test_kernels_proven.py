@@ -1,0 +1,133 @@
+"""Float32 in place of float64: ordinary data take it, and what it would get wrong does not."""
+
+import numpy as np
+import pytest
+from tests.unit.test_kernels_elementwise import every_pattern
+from tests.unit.test_kernels_operations import both
+
+from conjoin import kernels
+from conjoin.kernels import FORMATS, Coefficients, jit
+from conjoin.kernels.compiled.handover import addresses
+from conjoin.kernels.native import proven
+from conjoin.kernels.native.proven import filled, fits, larger, patterns, smaller
+from conjoin.kernels.native.vectors import WIDTH
+
+SHORT = ["BF16", "F16"]
+
+
+@jit.kernel
+def let_in(sources, n, spans):
+    """In how many vectors float32 is taken."""
+    count = 0
+    for at in range(0, n, WIDTH):
+        most, least = filled(0), filled(0xFFFF)
+        for source in sources:
+            found = patterns(source, at)
+            most, least = larger(most, found), smaller(least, found)
+        count += fits(most, least, spans[0], spans[1], spans[2])
+    return count
+
+
+def share(tensors, spans):
+    n = len(tensors[0])
+    assert n % WIDTH == 0
+    return let_in(addresses(tensors), n, spans) * WIDTH / n
+
+
+def tunes(form, count=4, n=1 << 18):
+    """A base and fine-tunes, as `benchmarks/checkpoints.py` makes them."""
+    rng = np.random.default_rng(3)
+    base = rng.normal(0, 0.02, n)
+    steps = [rng.normal(0, 0.0005, n) for _ in range(count)]
+    return [kernels.encode(base + step, form) for step in [0 * base, *steps]]
+
+
+@pytest.mark.parametrize("form", SHORT)
+@pytest.mark.parametrize("weights", [(0.25,) * 4, (1.0, 2.0, 3.0, 4.0), (0.5, -1.0, 1.5, 0.125)])
+def test_averages_of_fine_tunes_are_proven(form, weights):
+    for denominator in (1.0, 3.0, 10.0):
+        spans = proven.linear_spans(weights, denominator, form, form)
+        assert share(tunes(form)[1:], spans) > 0.99
+
+
+def test_zeros_are_proven():
+    zeros = [np.zeros(64, np.uint16), np.full(64, 0x8000, np.uint16)]
+    assert share(zeros, proven.linear_spans((1.0, 1.0), 1.0, "BF16", "BF16")) == 1
+    some = [np.where(np.arange(64) % 3, 0x3F80, 0).astype(np.uint16), zeros[1]]
+    assert share(some, proven.linear_spans((1.0, 1.0), 1.0, "BF16", "BF16")) == 1
+    both(lambda: kernels.linear(zeros, Coefficients((1.0, 1.0), 1.0), "BF16", "BF16"))
+
+
+@pytest.mark.parametrize("form", SHORT)
+def test_what_is_not_finite_is_not_proven(form):
+    spans = proven.linear_spans((1.0,), 1.0, form, form)
+    for bad in (FORMATS[form].infinity, FORMATS[form].nan):
+        assert share([np.full(32, bad, np.uint16)], spans) == 0
+
+
+@pytest.mark.parametrize("numerators", [(0.1,), (2.0**25,), (2.0**-25,), (float(2**24 - 1),) * 3])
+def test_coefficients_of_many_bits_are_not_proven(numerators):
+    assert (proven.linear_spans(numerators, 1.0, "BF16", "BF16") == proven.NEVER).all()
+
+
+def test_long_formats_are_not_proven():
+    for form, out_form in (("F32", "BF16"), ("BF16", "F32"), ("F64", "F64")):
+        assert (proven.linear_spans((1.0,), 1.0, form, out_form) == proven.NEVER).all()
+
+
+@pytest.mark.parametrize("form", SHORT)
+def test_ties_beside_small_terms(form):
+    """6 h is halfway between two patterns; two small terms leave one unit of theirs, which float32 loses from a gap on.
+
+    The first gap of them is the first that is not let in.
+    """
+    bits = FORMATS[form].fraction_bits
+    n, rng = 1 << 10, np.random.default_rng(4)
+    tie = 97 * 2.0 ** (1 - bits) * 2 ** (bits - 7)
+    lost = []
+    for gap in range(24):
+        unit = 2.0 ** (-gap - bits)
+        first = rng.integers(7 << (bits - 2), (2 << bits) - 1, n) * unit
+        sources = [kernels.encode(values, form) for values in (np.full(n, tie), first, unit - first)]
+        if np.abs(kernels.decode(sources[1], form) - first).any():
+            continue  # below what the format has
+        both(lambda sources=sources: kernels.linear(sources, Coefficients((6.0, 1.0, 1.0), 1.0), form, form))
+        high, low, back = (kernels.decode(raw, form).astype(np.float32) for raw in sources)
+        single, exact = (np.float32(6) * high + low) + back, 6 * tie + unit
+        lost.append(bool((single != exact).any()))
+        inside = share(sources, proven.linear_spans((6.0, 1.0, 1.0), 1.0, form, form))
+        assert inside == (0 if any(lost) else 1)
+    assert any(lost)
+    assert not all(lost)
+
+
+@pytest.mark.parametrize(
+    ("form", "denominators"), [("BF16", (32767, 65791, 66003, 78063)), ("F16", (4095, 8195, 8263))]
+)
+def test_quotients_that_float32_takes_for_ties(form, denominators):
+    """They begin at twice the greatest denominator let in."""
+    raw = every_pattern(form)
+    for denominator in denominators:
+        both(lambda d=denominator: kernels.linear([raw], Coefficients((1.0,), float(d)), form, form))
+
+
+@pytest.mark.parametrize("denominator", [1.0, 3.0, 5.0, 1000.0])
+@pytest.mark.parametrize("out_form", SHORT)
+@pytest.mark.parametrize("form", SHORT)
+def test_all_sizes(form, out_form, denominator):
+    """Neighbouring patterns of every exponent, so that only the limits of size decide; also what F16 cannot hold."""
+    raw = every_pattern(form)
+    n = len(raw)
+    for other in (raw, np.roll(raw, 1), np.roll(raw, n // 2), np.roll(raw, n // 2 + 3)):
+        both(lambda y=other: kernels.linear([raw, y], Coefficients((3.0, 1.0), denominator), form, out_form))
+        small = Coefficients((2.0**-20, 3 * 2.0**-20), denominator)
+        both(lambda y=other, small=small: kernels.linear([raw, y], small, form, out_form))
+        both(lambda y=other: kernels.linear([raw, y], Coefficients((2.0**20, 2.0**20), 1.0), form, out_form))
+
+
+def test_products_that_vanish_beside_ties():
+    """The least normal numbers of BF16 times small coefficients: float32 has not all of them, but they decide a tie."""
+    left, right = (side.ravel().astype(np.uint16) for side in np.meshgrid(np.arange(128, 256), np.arange(128, 160)))
+    for scale in (1.0, 2.0**-10, 2.0**-20):
+        terms = Coefficients((scale, 4095 * scale), 1.0)
+        both(lambda terms=terms: kernels.linear([left, right], terms, "BF16", "BF16"))
