@@ -4,31 +4,42 @@ import numpy as np
 
 from conjoin.kernels.formats import Float64
 from conjoin.kernels.native import elementary as native
+from conjoin.kernels.native.vectors import WIDTH
 
 
 def exp(values: Float64) -> Float64:
     """See `reference.elementary.exp`."""
-    out = np.empty(len(values))
-    native.exp(values, out)
-    return out
+    whole = _whole(values)
+    out = np.empty(len(whole))
+    native.exp(whole, out)
+    return out[: len(values)]
 
 
 def log(values: Float64) -> Float64:
     """See `reference.elementary.log`."""
-    out = np.empty(len(values))
-    native.log(values, out)
-    return out
+    whole = _whole(values)
+    out = np.empty(len(whole))
+    native.log(whole, out)
+    return out[: len(values)]
 
 
 def softmax(rows: Float64) -> Float64:
     """See `reference.elementary.softmax`."""
-    out = np.empty(rows.shape)
-    native.softmax(rows, out)
-    return out
+    whole = _whole(rows)
+    out = np.empty(whole.shape)
+    native.softmax(whole.reshape(-1), len(rows), out.reshape(-1))
+    return out[:, : rows.shape[1]]
 
 
 def entropy(rows: Float64) -> Float64:
     """See `reference.elementary.entropy`."""
-    out = np.empty(rows.shape[1])
-    native.entropy(rows, out)
-    return out
+    whole = _whole(rows)
+    out = np.empty(whole.shape[1])
+    native.entropy(whole.reshape(-1), len(rows), out)
+    return out[: rows.shape[1]]
+
+
+def _whole(values: Float64) -> Float64:
+    """The values with zeros behind their last axis, where they do not end with a vector."""
+    rest = -values.shape[-1] % WIDTH
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, rest)]) if rest else values
