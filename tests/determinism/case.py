@@ -93,17 +93,28 @@ def executed(name: str, threads: int) -> tuple[str, str]:
         return f"executed {name}", execute(plan, store, Path(folder) / "out", threads=threads).output
 
 
-def digests(given: dict[str, Any], setting: dict[str, Any]) -> dict[str, str]:
-    """What one setting gives; to be called in a thread of its own, whose floating point state is then its own."""
+def digests(given: dict[str, Any], setting: dict[str, Any], *, applies: bool, operates: bool) -> dict[str, str]:
+    """What one setting gives; to be called in a thread of its own, whose floating point state is then its own.
+
+    What executes no plan, so that threads and shuffling cannot change it, is computed where that is asked for.
+    """
     if setting["flush"]:
         flush()
     told: dict[str, str] = {}
     with backend(given["arithmetic"]), disorder(setting["shuffle"]):
-        told |= fingerprint.operations(given["arithmetic"], given["operations"])
-        told |= fingerprint.applied(slice_elements=setting["slice"], names=given["strategies"])
+        if applies:
+            told |= fingerprint.applied(slice_elements=setting["slice"], names=given["strategies"])
+        if operates:
+            told |= fingerprint.operations(given["arithmetic"], given["operations"])
         told |= fingerprint.resolved(names=given["strategies"])
         told |= (executed(name, setting["threads"]) for name in given["strategies"])
     return told
+
+
+def firsts(settings: list[dict[str, Any]], *factors: str) -> list[bool]:
+    """For each setting, whether it is the first with its values of these factors."""
+    values = [[setting[factor] for factor in factors] for setting in settings]
+    return [value not in values[:at] for at, value in enumerate(values)]
 
 
 def main() -> None:
@@ -111,9 +122,12 @@ def main() -> None:
     np.seterr(all="ignore")
     given = json.loads(sys.argv[1])
     told: dict[str, Any] = {"digests": [], "scans": {}}
-    for setting in given["settings"]:
+    settings = given["settings"]
+    news = (firsts(settings, "slice", "flush"), firsts(settings, "flush"))
+    for setting, applies, operates in zip(settings, *news, strict=True):
         with ThreadPoolExecutor(1) as alone:
-            told["digests"].append(alone.submit(digests, given, setting).result())
+            found = alone.submit(digests, given, setting, applies=applies, operates=operates)
+            told["digests"].append(found.result())
     for place, kernel in machine_code.kernels().items() if given["scan"] else ():
         if kernel.stats.cache_misses:
             told["scans"][".".join(place)] = machine_code.scan(kernel)

@@ -104,19 +104,19 @@ def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-pytestmark_traps = pytest.mark.skipif(
+on_linux_on_x86 = pytest.mark.skipif(
     not (jit.IS_X86 and sys.platform == "linux"), reason="the traps are written for Linux on x86"
 )
 
 
-@pytestmark_traps
+@on_linux_on_x86
 def test_every_strategy_resolves_where_libraries_are_trapped() -> None:
     done = in_a_process()
     assert done.returncode == 0, done.stderr[-3000:]
     assert int(done.stdout) > 50
 
 
-@pytestmark_traps
+@on_linux_on_x86
 @pytest.mark.parametrize("name", trapped.springs())
 def test_the_traps_spring(name: str) -> None:
     done = in_a_process("spring", name)
