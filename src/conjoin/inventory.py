@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conjoin.errors import AmbiguousDigestError, ConjoinError, MissingObjectError, UnknownDigestError
 from conjoin.log import Add, Genesis, Log, Member, Operation, Retract, views
 from conjoin.store.base import Store, holds
-from conjoin.store.fsck import Damage
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest
 from conjoin.wire.manifest import Manifest
 from conjoin.wire.objects import leaf_name, manifest_name
+
+if TYPE_CHECKING:
+    from conjoin.store.fsck import Damage
 
 SHORT_CHARS = 12
 PREFIX_CHARS_MIN = 8
@@ -109,7 +111,7 @@ class FsckReport(Value):
 
     objects: int
     size_bytes: int
-    damage: tuple[Damage, ...]
+    damage: "tuple[Damage, ...]"
     repaired: tuple[str, ...] = ()
 
 

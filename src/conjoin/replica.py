@@ -26,16 +26,12 @@ from conjoin.inventory import Added, ContributionInfo, FsckReport, Inventory, Op
 from conjoin.log import Log, Member, Operation, draft, genesis_payload, parse, views
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import check_object
-from conjoin.store.checkpoint import Checkpoint, open_checkpoint
 from conjoin.store.files import translated_os_errors
-from conjoin.store.fsck import fsck
 from conjoin.store.home import Home, find_replica, is_replica, new_home
-from conjoin.store.ingest import ingest, ingest_files
 from conjoin.store.inplace import ReplicaStore
 from conjoin.store.instance import check_instance
 from conjoin.store.keys import SigningKey, create_key, load_key
 from conjoin.store.lock import ReplicaLock
-from conjoin.sync import SyncReport, choose_space, discover_spaces, open_remote, synchronise
 from conjoin.wire.contribution import Contribution, canonical_weight
 from conjoin.wire.digest import Digest
 from conjoin.wire.envelope import seal
@@ -44,6 +40,8 @@ from conjoin.wire.keys import parse_public_key
 if TYPE_CHECKING:
     from conjoin.executor import Receipt, RunningSums
     from conjoin.plan import Plan, Recipe
+    from conjoin.store.checkpoint import Checkpoint
+    from conjoin.sync import SyncReport
 
 RETRACTED_ADDS_PER_OPERATION = 12
 SHARD_SIZE_BYTES = 5 * 10**9
@@ -97,6 +95,9 @@ class Replica:
         Raises:
             ReplicaExistsError, InputError, KeyFileError, StoreError: see there. Nothing is left behind.
         """
+        from conjoin.store.checkpoint import open_checkpoint
+        from conjoin.store.ingest import ingest, ingest_files
+
         checkpoint = open_checkpoint(Path(base))
         with new_home(Path(path).absolute()) as home:
             signing_key = _provide_key(home, key)
@@ -159,6 +160,8 @@ class Replica:
         Raises:
             RemoteError, ReplicaExistsError, KeyFileError, StoreError: see there. Nothing is left behind.
         """
+        from conjoin.sync import choose_space, discover_spaces, open_remote, synchronise
+
         remote = open_remote(os.fspath(source))
         genesis = choose_space(discover_spaces(remote), space)
         with new_home(Path(path).absolute()) as home:
@@ -319,6 +322,9 @@ class Replica:
             InputError: the checkpoint cannot be used; all differences from the base are listed.
             NotAMemberError: this replica's key may not write yet.
         """
+        from conjoin.store.checkpoint import open_checkpoint
+        from conjoin.store.ingest import ingest
+
         weight = canonical_weight(str(weight))
         opened = open_checkpoint(Path(checkpoint))
         side_cars = {name: open_checkpoint(Path(path)) for name, path in (extras or {}).items()}
@@ -404,12 +410,14 @@ class Replica:
             known = self._let_in(admitted, role)
             return known if known is not None else self._sign("member", {"key": admitted, "role": role}).id
 
-    def sync(self, source: PathLike, *, progress: Progress = SILENT) -> SyncReport:
+    def sync(self, source: PathLike, *, progress: Progress = SILENT) -> "SyncReport":
         """Pull from and push to a replica directory or meeting place, until both hold the same operations.
 
         Raises:
             RemoteError, WrongSpaceError: the source cannot be used.
         """
+        from conjoin.sync import open_remote, synchronise
+
         remote = open_remote(os.fspath(source))
         with self._writing(damage_allowed=True):
             return synchronise(
@@ -524,6 +532,9 @@ class Replica:
 
     def fsck(self, *, repair_from: PathLike | None = None, progress: Progress = SILENT) -> FsckReport:
         """Read every object again and name each damaged one; `repair_from` replaces those that it has intact."""
+        from conjoin.store.fsck import fsck
+        from conjoin.sync import open_remote
+
         objects, size_bytes, damage = fsck(self.store, progress=progress)
         repaired: list[str] = []
         remote = open_remote(os.fspath(repair_from)) if repair_from is not None else None
@@ -582,7 +593,7 @@ class Replica:
                 hint=f"an admin lets it in with `conjoin invite {self.key}`; then sync",
             )
 
-    def _require_fit(self, checkpoint: Checkpoint, *, partial: bool) -> None:
+    def _require_fit(self, checkpoint: "Checkpoint", *, partial: bool) -> None:
         from conjoin.plan import compare_tensors
 
         differences = compare_tensors(self.inventory.manifest(self.base).tensors, checkpoint.tensors)

@@ -16,8 +16,6 @@ from mmap import ALLOCATIONGRANULARITY, mmap
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
 from conjoin.errors import DeviceError, DiskFullError, ReadOnlyError, StoreError
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -197,6 +195,8 @@ def _fit_for_direct(data: Bytes) -> bool:
     size = len(data)
     if not _DIRECT or size < DIRECT_BYTES_MIN or size % PAGE_BYTES:
         return False
+    import numpy as np
+
     return np.frombuffer(data, np.uint8).ctypes.data % PAGE_BYTES == 0
 
 
