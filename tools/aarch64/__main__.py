@@ -37,7 +37,9 @@ def main() -> int:
     given = parser.parse_args()
     try:
         machine = Machine(CACHE)
-        machine.prepare()
+        if not machine.is_prepared():
+            tell("fetching the emulated machine into .aarch64, once: a minute or two")
+            machine.prepare()
     except CannotError as error:
         print(f"aarch64 cannot be tested here: {error}", file=sys.stderr)
         return 3
@@ -48,6 +50,7 @@ def main() -> int:
 def compare(machine: Machine, folder: Path, processors: list[str], *, emulate: bool) -> int:
     """Whether every emulated run prints what this machine prints."""
     signatures = folder / "signatures"
+    tell("computing the digests here, and those of the reference under emulation")
     with machine.python(SOURCE, [*FINGERPRINT, "operations", "--arithmetic", "reference"], {}) as reference:
         try:
             here([*MACHINE_CODE, "record", str(signatures)], {})
@@ -61,11 +64,17 @@ def compare(machine: Machine, folder: Path, processors: list[str], *, emulate: b
             "NUMBA_CPU_FEATURES": PROCESSORS[name],
             "NUMBA_CACHE_DIR": str(folder / name),
         }
+        tell(f"compiling for {name}, then running it under emulation: some minutes")
         if not emulate:
             here([*MACHINE_CODE, "compile", str(signatures), "--triple", TRIPLE], settings)
         with machine.python(SOURCE, [*FINGERPRINT, "--elements", ELEMENTS], settings) as run:
             same.append(report(f"compiled for {name}", finished(run), expected))
     return 0 if all(same) else 1
+
+
+def tell(what: str) -> None:
+    """Say what takes so long."""
+    print(f"aarch64: {what}", file=sys.stderr, flush=True)
 
 
 def here(arguments: list[str], settings: Mapping[str, str]) -> str:

@@ -58,8 +58,13 @@ class Machine:
         self._root, self._site = folder / "root", folder / "site"
         self._qemu = folder / "host/usr/bin/qemu-aarch64-static"
 
+    def is_prepared(self) -> bool:
+        """Whether all is there, with the wheels of this environment."""
+        stamp = self._folder / "complete"
+        return sys.version_info[:2] == (3, 11) and stamp.exists() and stamp.read_text() == _wanted()
+
     def prepare(self) -> None:
-        """Download and unpack what is not there yet.
+        """Download and unpack everything anew.
 
         Raises:
             CannotError: a tool or the network is missing.
@@ -69,18 +74,14 @@ class Machine:
         missing = [tool for tool in ("apt-get", "dpkg", "tar") if not shutil.which(tool)]
         if missing:
             raise CannotError(f"{', '.join(missing)} not found: this needs a Debian or Ubuntu on x86-64")
-        wanted = [f"{name}=={version(name)}" for name in WHEELS]
-        stamp = self._folder / "complete"
-        if stamp.exists() and stamp.read_text() == "\n".join(wanted):
-            return
         shutil.rmtree(self._folder, ignore_errors=True)
         for name in ("apt/lists/partial", "apt/archives/partial", "debs", "root", "host", "wheels", "site"):
             (self._folder / name).mkdir(parents=True)
         self._unpack_packages()
-        self._unpack_wheels(wanted)
+        self._unpack_wheels(_wanted().splitlines())
         for name in ("apt", "debs", "wheels"):
             shutil.rmtree(self._folder / name)
-        stamp.write_text("\n".join(wanted))
+        (self._folder / "complete").write_text(_wanted())
 
     def _unpack_packages(self) -> None:
         apt, debs = self._folder / "apt", self._folder / "debs"
@@ -120,6 +121,11 @@ class Machine:
         }
         command = [str(self._qemu), "-L", str(self._root), str(self._root / "usr/bin/python3.11"), *arguments]
         return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE)
+
+
+def _wanted() -> str:
+    """The wheels of this environment with their versions, a line each."""
+    return "\n".join(f"{name}=={version(name)}" for name in WHEELS)
 
 
 def _call(command: Sequence[str], what: str, environment: Mapping[str, str] | None = None, **options: Path) -> None:
