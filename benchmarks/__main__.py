@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import peers, plots
 from benchmarks.context import Context, run_part
-from benchmarks.measure import machine
+from benchmarks.measure import USER, machine
 from benchmarks.report import Part, show
 
 PARTS = ("kernels", "linear_algebra", "eigen", "commands", "accuracy", "load", "contributions", "scaling")
@@ -37,6 +37,10 @@ def main() -> None:
         options.error(f"no part is called {', '.join(sorted(unknown))}")
     OUT.mkdir(exist_ok=True)
     tools = None if given.no_peers or not set(chosen) & set(WITH_PEERS) else peers.install(OUT / "peers")
+    print("installing conjoin as users have it …", flush=True)
+    root = str(Path(__file__).parent.parent)
+    peers.environment(USER, root)
+    peers.environment(USER, "--force-reinstall", "--no-deps", root)  # the version number says nothing of changes
     scratch = Path(tempfile.mkdtemp(prefix="conjoin-bench-", dir=given.where))
     context = Context(scratch, given.quick, given.runs or (1 if given.quick else 3), given.peer_runs, tools)
     print(machine(), flush=True)

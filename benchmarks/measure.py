@@ -88,9 +88,13 @@ def module(name: str, *arguments: str | Path) -> list[str | Path]:
     return [sys.executable, "-m", f"benchmarks.{name}", *arguments]
 
 
+USER = Path(__file__).parent / "out" / "user"
+"""An environment like a user's: conjoin as it stands here and what it needs, no tools of developers."""
+
+
 def conjoin(*arguments: str | Path) -> list[str | Path]:
-    """A command line that runs conjoin."""
-    return [sys.executable, "-m", "conjoin", *arguments]
+    """A command line that runs conjoin as users have it."""
+    return [USER / "bin" / "python", "-m", "conjoin", *arguments]
 
 
 def models(

@@ -27,12 +27,18 @@ def install(folder: Path) -> Path:
     stamp = folder / "pins.json"
     if not stamp.is_file() or json.loads(stamp.read_text()) != list(PINS):
         print("installing mergekit and crdt-merge …", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, PINS[0]], check=True)
-        subprocess.run([*pip, *PINS], check=True)
+        environment(folder, PINS[0])
+        environment(folder, *PINS)
         stamp.write_text(json.dumps(PINS))
     return folder / "bin"
+
+
+def environment(folder: Path, *packages: str) -> None:
+    """Install packages into the environment in `folder`, which is made where there is none."""
+    python = folder / "bin" / "python"
+    if not python.is_file():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages], check=True)
 
 
 def mergekit(
