@@ -213,7 +213,11 @@ def kept(a, height):
     """A matrix by blocks of rows, with nothing usable above the diagonal."""
     shown = np.where(np.tri(len(a), dtype=bool), a, np.nan)
     blocks = {i: shown[s : s + height, : s + height].copy() for i, s in enumerate(range(0, len(a), height))}
-    return large.in_arrays(blocks, len(a), height), blocks
+
+    def read(i):
+        return blocks[i].copy()
+
+    return large.Rows(len(a), height, read, blocks.__setitem__), blocks
 
 
 @pytest.mark.parametrize("height", [9, 64, 129, 130, 500])

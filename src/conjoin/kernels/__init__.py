@@ -6,9 +6,11 @@ from conjoin.kernels.draws import DrawKey, draw_key, drop_threshold, effective_k
 from conjoin.kernels.formats import FORMATS, Format, decode, encode
 from conjoin.kernels.layout import BLOCK_ELEMENTS, Aggregate, Bracket, Trim
 from conjoin.kernels.ops.checks import count_nonfinite
+from conjoin.kernels.ops.eigen import eigh
 from conjoin.kernels.ops.elementary import entropy, exp, log, softmax
 from conjoin.kernels.ops.elementwise import delta_sum, elected_signs, linear, ties
 from conjoin.kernels.ops.exact import exact_sums, nearest_total, total
+from conjoin.kernels.ops.large import Rows, cholesky_rows, gram_rows, solve_rows
 from conjoin.kernels.ops.masks import Masks, masked, masked_sum, pack, surviving, unanimous, unified, unpack
 from conjoin.kernels.ops.matrix import cholesky, gemm, gram, multiply_into, solve, solve_triangular
 from conjoin.kernels.ops.normals import normals
@@ -41,6 +43,7 @@ __all__ = [
     "Found",
     "Masks",
     "Panels",
+    "Rows",
     "RunningSum",
     "Singular",
     "Trim",
@@ -54,6 +57,7 @@ __all__ = [
     "bounds_of",
     "bracket_counts",
     "cholesky",
+    "cholesky_rows",
     "coefficients",
     "computing_on",
     "count_nonfinite",
@@ -67,6 +71,7 @@ __all__ = [
     "dropped_signs",
     "dropped_ties",
     "effective_keep",
+    "eigh",
     "elected_signs",
     "encode",
     "entropy",
@@ -75,6 +80,7 @@ __all__ = [
     "fold_blocks",
     "gemm",
     "gram",
+    "gram_rows",
     "high_histograms",
     "jacobi_svd",
     "linear",
@@ -97,6 +103,7 @@ __all__ = [
     "select_from_top",
     "softmax",
     "solve",
+    "solve_rows",
     "solve_triangular",
     "subspace_svd",
     "surviving",

@@ -45,15 +45,6 @@ class Rows:
         return block
 
 
-def in_arrays(blocks: dict[int, Float64], n: int, height: int) -> Rows:
-    """Blocks kept in a dictionary: half the memory of the whole matrix."""
-
-    def read(i: int) -> Float64:
-        return blocks[i].copy()
-
-    return Rows(n, height, read, blocks.__setitem__)
-
-
 def gram_rows(panels: Panels, rows: Rows, *, panel: int = PANEL_ELEMENTS, run: Run = in_turn) -> None:
     """Write A·Aᵀ, each element the chain of `matrix.gram`; the panels are read once for every block of rows."""
     require(panels.rows == rows.n, f"a Gram matrix of {panels.rows} rows does not fit {rows.n}")
