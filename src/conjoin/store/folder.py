@@ -63,7 +63,7 @@ class FolderStore:
 
     def has(self, name: str) -> bool:
         """See `Store`."""
-        return is_object(name) and _is_regular(self.root / name)
+        return is_object(name) and _is_regular(f"{self.root}/{name}")
 
     def get(self, name: str) -> bytes:
         """See `Store`."""
@@ -286,7 +286,7 @@ class FolderStore:
                 yield name
 
 
-def _is_regular(path: Path) -> bool:
+def _is_regular(path: str | os.PathLike[str]) -> bool:
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError as cause:

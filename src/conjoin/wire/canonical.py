@@ -15,6 +15,9 @@ NESTING_MAX = 64
 
 INTEGER_MAX = 2**53 - 1
 
+_ASCII = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"), sort_keys=True)
+"""Writes what RFC 8785 says where all is ASCII, thirty times as fast as the library for it; else keys may sort wrongly."""
+
 
 def encode(value: Json) -> bytes:
     """The canonical bytes of `value`.
@@ -25,8 +28,7 @@ def encode(value: Json) -> bytes:
     """
     _refuse_floats_and_depth(value)
     try:
-        # In ASCII the standard library writes the same, thirty times as fast; elsewhere keys may sort otherwise.
-        data = json.dumps(value, ensure_ascii=False, check_circular=False, separators=(",", ":"), sort_keys=True)
+        data = _ASCII.encode(value)
         if data.isascii():
             return data.encode()
     except (TypeError, ValueError):
@@ -62,6 +64,8 @@ def _refuse_floats_and_depth(value: Json) -> None:
     while level:
         inner: list[Json] = []
         for item in level:
+            if type(item) is str:  # most are
+                continue
             if isinstance(item, float):
                 raise MalformedOperationError(f"numbers are integers or decimal strings, not floats: {item!r}")
             if isinstance(item, int) and not -INTEGER_MAX <= item <= INTEGER_MAX:
