@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from conjoin.errors import LockedError, OutputExistsError, StoreError
+from conjoin.executor.flusher import Flusher
 from conjoin.plan import Plan
 from conjoin.plan.layout import Shard
 from conjoin.plan.tasks import Leaves, Task
@@ -103,6 +104,7 @@ class WorkFolder:
         self._head = {"format": _FORMAT, "plan": plan.digest, "version": version}
         self._shard_of: dict[str, Shard] = {name: shard for shard in plan.shards for name in shard.offsets}
         self._descriptors: dict[str, int] = {}
+        self._flusher = Flusher()
         self._journal = -1
         self._lock = threading.Lock()
         self._claims: dict[str, str] = {}
@@ -130,6 +132,7 @@ class WorkFolder:
 
     def close(self) -> None:
         """Close every file."""
+        self._flusher.close()
         for descriptor in (*self._descriptors.values(), self._journal):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -154,6 +157,7 @@ class WorkFolder:
         shard = self._shard_of[name]
         with translated_os_errors(self.checkpoint / shard.name):
             _write_at(self._descriptors[shard.name], data, shard.offsets[name] + offset_bytes)
+            self._flusher.wrote(self._descriptors[shard.name], len(data))
 
     def finish(self, task: Task, leaves: Leaves) -> None:
         """See `Sink`."""
@@ -183,6 +187,7 @@ class WorkFolder:
             OutputExistsError: something has appeared there meanwhile.
         """
         with translated_os_errors(out):
+            self._flusher.finish()
             for descriptor in self._descriptors.values():
                 os.fsync(descriptor)
             self.close()
