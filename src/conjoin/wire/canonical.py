@@ -16,7 +16,7 @@ NESTING_MAX = 64
 INTEGER_MAX = 2**53 - 1
 
 _ASCII = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"), sort_keys=True)
-"""Writes what RFC 8785 says where all is ASCII, thirty times as fast as the library for it; else keys may sort wrongly."""
+"""Writes what RFC 8785 says where all is ASCII, thirty times as fast as its library; else keys may sort otherwise."""
 
 
 def encode(value: Json) -> bytes:
