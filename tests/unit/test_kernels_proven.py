@@ -131,3 +131,54 @@ def test_products_that_vanish_beside_ties():
     for scale in (1.0, 2.0**-10, 2.0**-20):
         terms = Coefficients((scale, 4095 * scale), 1.0)
         both(lambda terms=terms: kernels.linear([left, right], terms, "BF16", "BF16"))
+
+
+def delta_sum(tensors, base, terms, form, out_form, drop_below=0):
+    keys = [(i, 1, 2, 3) for i in range(len(tensors))]
+    return both(lambda: kernels.delta_sum(tensors, base, form, out_form, terms=terms, drop_below=drop_below, keys=keys))
+
+
+@pytest.mark.parametrize("form", SHORT)
+@pytest.mark.parametrize("weights", [(1.0,) * 4, (1.0, 2.0, 3.0, 4.0), (0.5, -1.0, 1.5, 0.125)])
+def test_sums_of_task_vectors_are_proven(form, weights):
+    for denominator in (1.0, 3.0, 8.0, 10.0):
+        spans = proven.delta_spans(weights, denominator, form, form)
+        assert share(tunes(form), spans) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("numerators", "denominator"), [((0.1,), 1.0), ((1.0,), 0.5), ((1.0,), 2.0**25), ((1.0,), 4097.0), ((), 1.0)]
+)
+def test_sums_of_task_vectors_that_are_not_proven(numerators, denominator):
+    assert (proven.delta_spans(numerators, denominator, "BF16", "BF16") == proven.NEVER).all()
+    assert (proven.delta_spans((1.0,), 1.0, "BF16", "F32") == proven.NEVER).all()
+
+
+@pytest.mark.parametrize("denominator", [1.0, 2.0, 3.0, 1000.0])
+@pytest.mark.parametrize("out_form", SHORT)
+@pytest.mark.parametrize("form", SHORT)
+def test_task_vectors_of_all_sizes(form, out_form, denominator):
+    """Neighbouring patterns of every exponent, so that only the limits of size decide; some are dropped."""
+    base = every_pattern(form)
+    n = len(base)
+    for shift in (1, 3, n // 2, n // 2 + 3):
+        tensors = [np.roll(base, shift), np.roll(base, -2 * shift)]
+        for numerators in ((1.0, 1.0), (3.0, -1.0), (2.0**-20, 3 * 2.0**-20)):
+            terms = Coefficients(numerators, denominator)
+            delta_sum(tensors, base, terms, form, out_form)
+            delta_sum(tensors, base, terms, form, out_form, 1 << 31)
+
+
+def test_updates_that_all_but_cancel_the_base():
+    """Three small numbers leave a few units, so θ₀ + S/3 is what float32 gets wrong in the quotient S/3."""
+    rng, n = np.random.default_rng(5), 1 << 12
+    first, last, rest = rng.integers(128, 160, n), rng.integers(128, 150, n), rng.integers(-8, 8, n) / 2
+    tunes = [first * 2.0**-17, last * 2.0**-18, -np.ceil(first + last / 2 + rest) * 2.0**-17]
+    base = rng.integers(128, 256, n) / 128
+    raw, terms = kernels.encode(base, "BF16"), Coefficients((1.0,) * 3, 3.0)
+    tensors = [kernels.encode(tune, "BF16") for tune in tunes]
+    assert share([raw, *tensors], proven.delta_spans(terms.numerators, 3.0, "BF16", "BF16")) > 0.9
+    exact = delta_sum(tensors, raw, terms, "BF16", "BF16")
+    origin, total = base.astype(np.float32), (sum(tunes) - 3 * base).astype(np.float32)
+    single = origin + total / np.float32(3)
+    assert (kernels.encode(single.astype(np.float64), "BF16") != exact).any()

@@ -92,6 +92,7 @@ def delta_sum(
 ) -> Raw:
     """See `reference.elementwise.delta_sum`."""
     out = empty(len(base), out_form)
+    spans = proven.delta_spans(tuple(numerators), denominator, form, out_form)
     for at, n, inputs, output in in_vectors([base, *tensors], out):
         native.delta_sum(
             inputs[1:],
@@ -104,6 +105,7 @@ def delta_sum(
             np.uint64(drop_below),
             words(keys),
             start + at,
+            spans,
             output,
         )
     return out

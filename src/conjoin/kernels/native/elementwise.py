@@ -11,7 +11,21 @@ from numba import types
 from conjoin.kernels import jit
 from conjoin.kernels.native.conversion import MAGNITUDE, divided, inverse_of, load, store
 from conjoin.kernels.native.order import least_with
-from conjoin.kernels.native.proven import filled, fits, larger, patterns, put, quotient, singles, smaller
+from conjoin.kernels.native.proven import (
+    filled,
+    fits,
+    kept,
+    larger,
+    moved,
+    patterns,
+    product,
+    put,
+    quotient,
+    share,
+    singles,
+    smaller,
+    steady,
+)
 from conjoin.kernels.native.streams import DRAWN, draw, dropped, streams
 from conjoin.kernels.native.vectors import U64, VECTOR, WIDTH, Lanes, by_case, every, hold, numbered, recall, step
 
@@ -104,25 +118,45 @@ def linear(sources, numerators, denominator, n, form, out_form, spans, out):
     jit.leave(control)
 
 
-DRAWS = 512
+DRAWS = 1024
 """Elements whose draws are made before their sum."""
 
 
 @jit.kernel
-def delta_sum(sources, base, n, form, out_form, numerators, denominator, drop_below, keys, first, out):
-    """θ₀ + (Σ nᵢ τᵢ)/D over the elements whose draw is not below `drop_below`; `first` is a multiple of 4."""
+def delta_sum(sources, base, n, form, out_form, numerators, denominator, drop_below, keys, first, spans, out):
+    """θ₀ + (Σ nᵢ τᵢ)/D over the elements whose draw is not below `drop_below`; `first` is a multiple of 4.
+
+    In float32 where `spans` (see `proven.delta_spans`) let it.
+    """
     control = jit.enter()
     inverse, rows, words = inverse_of(denominator), streams(keys), np.empty((len(keys), DRAWS + DRAWN), np.uint32)
+    low, high, spread = spans[0], spans[1], spans[2]
     for begin in range(0, n, DRAWS):
         end = min(begin + DRAWS, n)
         draw(rows, np.uint64(first + begin) >> np.uint64(2), end - begin, words)
         for at in range(begin, end, WIDTH):
+            if high > 0:
+                foot = patterns(base, at)
+                most, least, ground = larger(filled(0), foot), smaller(filled(0xFFFF), foot), singles(foot, form)
+                quick = ground - ground
+                for i in range(len(sources)):
+                    found = patterns(sources[i], at)
+                    if drop_below != 0:
+                        found = kept(found, foot, words, i * (DRAWS + DRAWN) + at - begin, drop_below)
+                    most, least = larger(most, found), smaller(least, found)
+                    quick = quick + product(numerators[i], singles(found, form) - ground)
+                if fits(most, least, low, high, spread):
+                    quick = share(quick, denominator, inverse)
+                    result = moved(ground, quick)
+                    if inverse != 0.0 or steady(quick, result):
+                        put(out, at, out_form, result)
+                        continue
             origin, total = load(base, at, form), every(0.0)
             for i in range(len(sources)):
-                product = numerators[i] * (load(sources[i], at, form) - origin)
+                term = numerators[i] * (load(sources[i], at, form) - origin)
                 if drop_below != 0:
-                    product = dropped(product, words, i * (DRAWS + DRAWN) + at - begin, drop_below)
-                total = total + product
+                    term = dropped(term, words, i * (DRAWS + DRAWN) + at - begin, drop_below)
+                total = total + term
             store(out, at, out_form, updated(origin, divided(total, denominator, inverse)))
     jit.leave(control)
 

@@ -17,14 +17,17 @@ from numba import types
 
 from conjoin.kernels.formats import FORMATS
 from conjoin.kernels.native.conversion import widened_bf16, widened_f16
+from conjoin.kernels.native.streams import WORDS
 from conjoin.kernels.native.vectors import (
     F32,
     PATTERNS,
     SINGLES,
     U16,
+    U32,
     WIDTH,
     Lanes,
     by_case,
+    read,
     read_ahead,
     step,
     write,
@@ -84,6 +87,28 @@ def linear_spans(numerators: tuple[float, ...], denominator: float, form: str, o
     if not smallest or not whole:
         return NEVER
     return spans(form, sum(map(abs, numerators)) / smallest)
+
+
+@functools.lru_cache(256)
+def delta_spans(numerators: tuple[float, ...], denominator: float, form: str, out_form: str) -> npt.NDArray[np.int64]:
+    """Where θ₀ + (Σ nᵢ τᵢ) / D may be computed in float32 and rounded from there, where it is `steady`.
+
+    A τ is a multiple of q and at most 2h, so it and S = Σ nᵢ τᵢ are exact as in `linear_spans`; with D a power of two
+    so is the result N/D, N = D θ₀ + S, steady or not. Else float32 is wrong by 2⁻²⁴ (|S| + |N|) / D at most. N/D is
+    at least g q / D away from t, or 2^(e − p) / D where that is less; the first is more than the error by the span,
+    the other if |S| ≤ 4 |N|, which `steady` looks at, and D ≤ 2^(20 − p). If N/D = t, then S/D = t − θ₀ has 24 bits
+    at most, so that float32 has it.
+    """
+    smallest, known = grain(numerators), FORMATS[out_form]
+    whole = denominator == int(denominator) and 1 <= denominator <= 2.0**FRACTION
+    if not smallest or not whole or not numerators or known.item_bytes > 2:
+        return NEVER
+    size = 2 * sum(map(abs, numerators))
+    if math.frexp(denominator)[0] == 0.5:
+        return spans(form, (size + denominator) / smallest)
+    if denominator > 2.0 ** (FRACTION - 5 - known.fraction_bits):
+        return NEVER
+    return spans(form, (2 * size + denominator) / smallest * (1 + 2.0**-20))
 
 
 @step(PATTERNS, types.int64)
@@ -156,3 +181,35 @@ def put(address: Lanes, at: Lanes, form: Lanes, values: Lanes) -> None:
         write(address, at, ((even >> 16) | (odd & 0xFFFF_0000)).split(U16))
 
     by_case(form, (lambda: packed(_upper_bf16(values)), lambda: packed(_upper_f16(values))))
+
+
+@step(PATTERNS, PATTERNS, PATTERNS, WORDS, types.int64, types.uint64)
+def kept(found: Lanes, origin: Lanes, words: Lanes, at: Lanes, drop_below: Lanes) -> Lanes:
+    """θ₀ in place of what is dropped, because its word, from `at` on, is below a limit."""
+    return (read(words, at, U32) < drop_below.to(U32)).choose(origin, found)
+
+
+@step(SINGLES, types.float64, SINGLES)
+def product(numerator: Lanes, values: Lanes) -> Lanes | None:
+    """The product n x; x itself where n = 1."""
+    return by_case(numerator.differs(1.0), (lambda: values, lambda: values * numerator.to(F32)))
+
+
+@step(SINGLES, SINGLES, types.float64, types.float64)
+def share(total: Lanes, denominator: Lanes, inverse: Lanes) -> Lanes | None:
+    """Total / D, given what `inverse_of` says of D."""
+    divide, multiply = denominator.to(F32), inverse.to(F32)
+    return by_case(inverse.differs(0.0), (lambda: total / divide, lambda: total * multiply))
+
+
+@step(SINGLES, SINGLES, SINGLES)
+def moved(origin: Lanes, update: Lanes) -> Lanes:
+    """θ₀ + update; θ₀ itself, sign of zero included, where the update is zero."""
+    return update.equals(0.0).choose(origin, origin + update)
+
+
+@step(types.boolean, SINGLES, SINGLES)
+def steady(update: Lanes, result: Lanes) -> Lanes:
+    """Whether no update is more than about four times its result: a little more is within the room of `delta_spans`."""
+    sizes = [(values.bits() & 0x7FFF_FFFF).floats() for values in (update, result)]
+    return (sizes[0] > sizes[1] * 4.0).packed().equals(0)
