@@ -121,7 +121,7 @@ def main() -> None:
     """Run the case."""
     np.seterr(all="ignore")
     given = json.loads(sys.argv[1])
-    told: dict[str, Any] = {"digests": [], "scans": {}}
+    told: dict[str, Any] = {"digests": [], "scans": {}, "widths": {}}
     settings = given["settings"]
     news = (firsts(settings, "slice", "flush"), firsts(settings, "flush"))
     for setting, applies, operates in zip(settings, *news, strict=True):
@@ -131,6 +131,7 @@ def main() -> None:
     for place, kernel in machine_code.kernels().items() if given["scan"] else ():
         if kernel.stats.cache_misses:
             told["scans"][".".join(place)] = machine_code.scan(kernel)
+            told["widths"][".".join(place)] = machine_code.widths(kernel)
     json.dump(told, sys.stdout)
 
 

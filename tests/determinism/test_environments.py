@@ -46,6 +46,12 @@ PLAIN = {"threads": 2, "slice": 1 << 20, "flush": False, "shuffle": 0}
 EVERY = list(CASES)
 BASIC = ["elementwise.linear", "streams.draws", "reductions.block_gram", "matrix.gemm"]
 
+VECTORISED = """
+elementwise.linear elementwise.ties elementary.exp elementary.softmax matrix.gemm matrix.solve_lower
+reductions.block_l1 selection.dropped_signs streams.draws
+"""
+"""Kernels that run over every element, of those that the shares of CI compile for a named processor and optimise."""
+
 SHARES: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
     "native": ({}, EVERY, list(strategies())),
     "haswell": (PROCESSORS["haswell"], EVERY[::2], []),
@@ -117,3 +123,14 @@ def test_nothing_is_contracted_or_reassociated_or_left_to_the_c_library() -> Non
             assert not problems, f"{kernel} for {share}: {problems}"
             scanned.add(kernel)
     assert scanned == {".".join(place) for place in machine_code.kernels()}, "no self-test reaches these kernels"
+
+
+@pytest.mark.parametrize("name", VECTORISED.split())
+def test_what_runs_over_every_element_is_vectorised(name: str) -> None:
+    found = [
+        told(share)["widths"][kernel]
+        for share in SHARES
+        if not share.endswith("O0") and (kernel := f"conjoin.kernels.native.{name}") in told(share)["widths"]
+    ]
+    assert found
+    assert all(packed > single for packed, single in found), found

@@ -8,6 +8,7 @@ import textwrap
 import numba
 import pytest
 
+from conjoin.kernels import jit
 from conjoin.testing import machine_code
 
 ARRAYS = "(f8[::1], f8[::1], f8[::1])"
@@ -21,6 +22,11 @@ def multiply_add(a, b, out):
 def exponential(a, b, out):
     for i in range(len(out)):
         out[i] = math.exp(a[i]) + b[i]
+
+
+def chained(a, b, out):
+    for i in range(len(a)):
+        out[0] = out[0] * a[i] + b[i]
 
 
 def total(a, b, out):
@@ -48,6 +54,19 @@ def test_the_scan_passes_what_is_plain():
         kernel = numba.njit(error_model="numpy")(function)
         kernel.compile(ARRAYS)
         assert machine_code.scan(kernel) == []
+
+
+@pytest.mark.skipif(not jit.IS_X86, reason="knows the instructions of x86")
+def test_widths_tell_vectors_from_single_floats():
+    """Elements that do not depend on each other are worked on side by side; a chain is not."""
+    found = []
+    for function in (multiply_add, chained):
+        kernel = numba.njit(error_model="numpy")(function)
+        kernel.compile(ARRAYS)
+        found.append(machine_code.widths(kernel))
+    (beside, _), (in_turn, single) = found
+    assert beside > 0
+    assert single > in_turn
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,10 @@ HARMLESS = re.compile(
 FUSED = re.compile(r"^\s+((?:vf\w*m(?:add|sub)|fn?m(?:add|sub|la|ls|ad|sb))\w*)\s", re.MULTILINE)
 """Instructions of x86 and ARM that multiply and add with one rounding."""
 
+PACKED = re.compile(r"^\s+v?(?:(?:add|sub|mul|div)p[sd]|p(?:add|sub|mul|cmp|and|x?or|s[lr][al])\w*)\s", re.MULTILINE)
+SINGLE = re.compile(r"^\s+v?(?:add|sub|mul|div)s[sd]\s", re.MULTILINE)
+"""Arithmetic of x86 on whole vectors, and on one float."""
+
 
 def scan(kernel: Any) -> list[str]:
     """What in a kernel's code may give other bytes on another machine; compiled in this process, not from the cache."""
@@ -59,6 +63,12 @@ def scan(kernel: Any) -> list[str]:
         assert "\n" in text
         found |= {f"instruction {name}" for name in FUSED.findall(text)}
     return sorted(found)
+
+
+def widths(kernel: Any) -> tuple[int, int]:
+    """How many instructions for x86 compute with whole vectors, and how many with one float."""
+    text = "\n".join(kernel.inspect_asm().values())
+    return len(PACKED.findall(text)), len(SINGLE.findall(text))
 
 
 def kernels() -> dict[tuple[str, str], Any]:
