@@ -11,13 +11,13 @@ KEYS = [(1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (0, 0, 0, 0), (2**32 - 1,) 
 
 
 @st.composite
-def matrices(draw):
-    """A format, k tensors and a base, of rows × columns finite patterns: random bits, few magnitudes, many equals."""
-    form, k, width = draw(FORMS), draw(st.integers(1, 5)), draw(st.sampled_from([1, 2, 3, 31, 64, 257, 1030]))
-    n = draw(st.integers(1, 3)) * width
-    known, rng = FORMATS[form], np.random.default_rng(draw(st.integers(0, 2**32)))
+def patterns(draw, form, count, n):
+    """`count` arrays (n,) of finite patterns: random bits, many of them copied or nearly copied from the first."""
+    seed = draw(st.integers(0, 2**32))
+    rng = np.random.default_rng(seed)
+    known = FORMATS[form]
     raws = []
-    for i in range(k + 1):
+    for i in range(count):
         raw = rng.integers(0, 2**64, n, dtype=np.uint64).astype(known.raw)
         if i and draw(st.booleans()):
             raw = raws[0] ^ (raw & known.raw.type(draw(st.sampled_from([0, 1, 7, 255]))))
@@ -25,7 +25,15 @@ def matrices(draw):
         exponent = known.raw.type(known.infinity)
         raw[(raw & exponent) == exponent] ^= known.raw.type(1 << (known.fraction_bits + 2))
         raws.append(raw)
-    return form, raws[1:], raws[0], width
+    return raws
+
+
+@st.composite
+def matrices(draw):
+    """A format, k tensors and a base, of rows × columns finite patterns: random bits, few magnitudes, many equals."""
+    form, k, width = draw(FORMS), draw(st.integers(1, 5)), draw(st.sampled_from([1, 2, 3, 31, 64, 257, 1030]))
+    base, *tensors = draw(patterns(form, k + 1, draw(st.integers(1, 3)) * width))
+    return form, tensors, base, width
 
 
 def both(function):

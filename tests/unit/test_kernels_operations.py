@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.kernel_worlds import FORMS, KEYS, both, patterns
 
 from conjoin import kernels
 from conjoin.errors import BadArrayError
@@ -14,27 +15,7 @@ from conjoin.kernels import BLOCK_ELEMENTS, FORMATS, Coefficients, Trim, selftes
 from conjoin.kernels.reference.order import magnitude_keys
 from conjoin.testing.strategy_suite import backend
 
-FORMS = st.sampled_from(sorted(FORMATS))
 SHARES = st.lists(st.floats(-8, 8, width=32), min_size=5, max_size=5)
-KEYS = [(1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (0, 0, 0, 0), (2**32 - 1,) * 4]
-
-
-@st.composite
-def patterns(draw, form, count, n):
-    """`count` arrays (n,) of finite patterns: random bits, many of them copied or nearly copied from the first."""
-    seed = draw(st.integers(0, 2**32))
-    rng = np.random.default_rng(seed)
-    known = FORMATS[form]
-    raws = []
-    for i in range(count):
-        raw = rng.integers(0, 2**64, n, dtype=np.uint64).astype(known.raw)
-        if i and draw(st.booleans()):
-            raw = raws[0] ^ (raw & known.raw.type(draw(st.sampled_from([0, 1, 7, 255]))))
-        raw[rng.random(n) < 0.1] &= known.raw.type(1 << (8 * known.item_bytes - 1))
-        exponent = known.raw.type(known.infinity)
-        raw[(raw & exponent) == exponent] ^= known.raw.type(1 << (known.fraction_bits + 2))
-        raws.append(raw)
-    return raws
 
 
 @st.composite
@@ -45,19 +26,6 @@ def worlds(draw):
     k = draw(st.integers(1, 5))
     base, *tensors = draw(patterns(form, k + 1, n))
     return form, tensors, base
-
-
-def both(function):
-    with backend("reference"):
-        expected = function()
-    with backend("compiled"):
-        found = function()
-    assert found.dtype == expected.dtype
-    assert found.shape == expected.shape
-    if found.dtype == np.float64:
-        found, expected = (np.where(np.isnan(a), np.nan, a).view(np.uint64) for a in (found, expected))
-    assert (found == expected).all()
-    return found
 
 
 @given(worlds(), FORMS, SHARES, st.sampled_from([1.0, 3.0, 10.0]))
