@@ -157,7 +157,7 @@ class Jobs:
         """Where the jobs end that are read together."""
         stop, left = start, self._limits.batch_bytes
         while stop < len(jobs):
-            left -= jobs[stop].in_bytes
+            left -= read_bytes(jobs[stop].task, jobs[stop].part)  # of a sample as well
             if stop > start and (left < 0 or "choose" in (jobs[start].step, jobs[stop].step)):
                 break
             stop += 1

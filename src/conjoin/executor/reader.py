@@ -28,7 +28,7 @@ _OPEN_MAX = 64
 
 
 class Reader:
-    """Reads slices into buffers that each thread keeps for itself; a leaf is verified once in a run.
+    """Reads slices into a buffer that each thread keeps for itself; a leaf is verified once in a run.
 
     That is when it is first read whole. What the store keeps a copy of is not verified again; a file outside is where
     it looks changed since.
@@ -51,7 +51,7 @@ class Reader:
         distinct = [_distinct(task, part) for task, part in wanted]
         sizes = [part.elements * task.item_bytes for task, part in wanted]
         rooms = [room_bytes(size) * len(some) for size, some in zip(sizes, distinct, strict=True)]
-        buffer = self._buffer("slices", sum(rooms))
+        buffer = self.buffer(sum(rooms))
         found: list[list[Bytes]] = []
         leaves: list[tuple[Digest, memoryview]] = []
         position = 0
@@ -127,18 +127,13 @@ class Reader:
             )
         self._verified.setdefault(leaf, None)
 
-    def _buffer(self, use: str, size: int) -> Bytes:
-        """At least `size` bytes, kept by the thread from call to call."""
-        kept: Bytes | None = getattr(self._local, use, None)
+    def buffer(self, size: int) -> Bytes:
+        """At least `size` bytes, kept by the calling thread from read to read."""
+        kept: Bytes | None = getattr(self._local, "kept", None)
         if kept is None or len(kept) < size:
-            setattr(self._local, use, None)
-            kept = np.empty(size, np.uint8)
-            setattr(self._local, use, kept)
+            self._local.kept = kept = None
+            self._local.kept = kept = np.empty(size, np.uint8)
         return kept
-
-    def piece_buffer(self, size: int) -> Bytes:
-        """The calling thread's buffer for pieces."""
-        return self._buffer("pieces", size)
 
 
 class OpenSlice:
@@ -172,7 +167,7 @@ class OpenSlice:
         """
         item_bytes = self._task.item_bytes
         size = sum(part.elements for part in parts) * item_bytes
-        buffer = self._reader.piece_buffer(room_bytes(size) * len(self._rows))
+        buffer = self._reader.buffer(room_bytes(size) * len(self._rows))
         arrays: dict[Leaves, Bytes] = {}
         for number, row in enumerate(self._rows):
             start = number * room_bytes(size)
