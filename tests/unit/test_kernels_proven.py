@@ -6,11 +6,12 @@ from tests.unit.test_kernels_elementwise import every_pattern
 from tests.unit.test_kernels_operations import both
 
 from conjoin import kernels
-from conjoin.kernels import FORMATS, Coefficients, jit
+from conjoin.kernels import FORMATS, Coefficients, Trim, jit
 from conjoin.kernels.compiled.handover import addresses
 from conjoin.kernels.native import proven
 from conjoin.kernels.native.proven import filled, fits, larger, patterns, smaller
 from conjoin.kernels.native.vectors import WIDTH
+from conjoin.kernels.reference.order import magnitude_keys, task_vector
 
 SHORT = ["BF16", "F16"]
 
@@ -131,6 +132,69 @@ def test_products_that_vanish_beside_ties():
     for scale in (1.0, 2.0**-10, 2.0**-20):
         terms = Coefficients((scale, 4095 * scale), 1.0)
         both(lambda terms=terms: kernels.linear([left, right], terms, "BF16", "BF16"))
+
+
+SCALES = [(1.0, 1.0), (0.5, 1.0), (3.0, 10.0)]
+
+
+def all_of_ties(form, base, tensors, trim, numerators=(1.0, 1.0, 1.0), scales=SCALES):
+    """Every way to combine, by both arithmetics; the result of the plain mean."""
+    terms = Coefficients(numerators, 2.0)
+    both(lambda: kernels.elected_signs(tensors, base, form, terms, trim, 0))
+    results = [
+        both(
+            lambda how=how, scale=scale: kernels.ties(
+                tensors, base, form, form, terms=terms, trim=trim, start=0,
+                aggregate=how, zero_sign=1, scale=Coefficients(scale[:1], scale[1]),
+            )
+        )
+        for how in ("mean", "sum", "max") for scale in scales
+    ]  # fmt: skip
+    return results[0]
+
+
+@pytest.mark.parametrize("density", [0.2, 0.5, 1])
+@pytest.mark.parametrize("form", SHORT)
+def test_ties_of_fine_tunes_are_proven(form, density):
+    base, *tensors = tunes(form, 3)
+    keys = [np.sort(magnitude_keys(task_vector(tensor, base, form))) for tensor in tensors]
+    cutoffs = (1 << 60, len(base) // 2, 12_345)
+    trim = Trim(tuple(int(key[-int(density * len(base))]) for key in keys), cutoffs)
+    made = all_of_ties(form, base, tensors, trim, scales=SCALES[:1])
+    limit, least = proven.update_spans((1.0,) * 3, 2.0, SCALES[0], form, form)
+    assert share([base, *tensors], limit) > 0.98
+    assert share([base, *tensors], proven.mass_spans((1.0,) * 3, form)) > 0.99
+    sizes = np.abs([kernels.decode(raw, form) for raw in (made, base, *tensors)])
+    steady = (sizes[0] >= least * sizes[1:].max(axis=0)) | (made == base)
+    assert steady.reshape(-1, WIDTH).all(axis=1).mean() > 0.95
+
+
+@pytest.mark.parametrize("numerators", [(1.0, 1.0, 1.0), (1.0, 2.0, 4.0), (3.0, -1.0, 0.5)])
+@pytest.mark.parametrize("form", SHORT)
+def test_updates_that_cancel_the_base(form, numerators):
+    """Small numbers beside a large base: quotients are wrong by its last places, and results are of their size."""
+    bits, rng, n = FORMATS[form].fraction_bits, np.random.default_rng(6), 1 << 12
+    for gap in range(20):
+        unit = 2.0 ** (-gap - bits)
+        small = rng.integers(1 << bits, 2 << bits, (3, n)) * rng.choice([-2.0, -1.0, 1.0, 2.0], (3, n)) * unit
+        base = kernels.encode(rng.choice([-1.0, 1.0], n) * rng.integers(1 << bits, 2 << bits, n) * 2.0**-bits, form)
+        tensors = [kernels.encode(row, form) for row in small]
+        all_of_ties(form, base, tensors, Trim.nothing(3), numerators)
+        mixed = [np.where(rng.random(n) < 0.3, base, tensor) for tensor in tensors]
+        all_of_ties(form, base, mixed, Trim.nothing(3), numerators, SCALES[:1])
+
+
+@pytest.mark.parametrize("form", SHORT)
+def test_signs_of_masses_that_nearly_cancel(form):
+    """15 τ₁ + τ₂ − τ₃ − 15 τ₁ is one unit of the least number, of either sign, or 0."""
+    bits, rng, n = FORMATS[form].fraction_bits, np.random.default_rng(7), 1 << 10
+    terms = Coefficients((15.0, 1.0, -1.0, -15.0), 1.0)
+    big = np.full(n, 1.75)
+    for gap in range(16):
+        first = rng.integers(7 << (bits - 2), (2 << bits) - 2, n)
+        rows = (big, first * 2.0 ** (-gap - bits), (first + rng.integers(-1, 2, n)) * 2.0 ** (-gap - bits), big)
+        tensors, base = [kernels.encode(row, form) for row in rows], kernels.encode(-big, form)
+        both(lambda x=tensors, base=base: kernels.elected_signs(x, base, form, terms, Trim.nothing(4), 0))
 
 
 def delta_sum(tensors, base, terms, form, out_form, drop_below=0):

@@ -32,6 +32,11 @@ def kernel(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
+def part(function: Callable[..., Any]) -> Any:
+    """Compile as a piece of the kernels that call it: a call counts references, which costs as much as a vector."""
+    return njit(nogil=True, fastmath=False, error_model="numpy", inline="always")(function)
+
+
 class _Kept(FunctionCache):
     """A kernel's machine code on disk, valid as long as no file of the room changes: kernels call those of other files.
 

@@ -28,6 +28,7 @@ def elected_signs(
 ) -> Int64:
     """See `reference.elementwise.elected_signs`."""
     counts = np.zeros(2, np.int64)
+    spans = proven.mass_spans(tuple(numerators), form)
     for at, n, inputs, _ in in_vectors([base, *tensors]):
         native.elected_signs(
             inputs[1:],
@@ -38,6 +39,7 @@ def elected_signs(
             ints(trim.thresholds),
             ints(trim.cutoffs),
             start + at,
+            spans,
             counts,
         )
     return counts
@@ -58,6 +60,7 @@ def ties(
 ) -> Raw:
     """See `reference.elementwise.ties`."""
     out = empty(len(base), out_form)
+    spans, share = proven.update_spans(tuple(numerators), denominator, tuple(scale), form, out_form)
     for at, n, inputs, output in in_vectors([base, *tensors], out):
         native.ties(
             inputs[1:],
@@ -74,6 +77,8 @@ def ties(
             float(zero_sign),
             float(scale[0]),
             float(scale[1]),
+            spans,
+            share,
             output,
         )
     return out

@@ -21,13 +21,28 @@ from conjoin.kernels.native.proven import (
     product,
     put,
     quotient,
+    settled,
     share,
     singles,
     smaller,
     steady,
+    trimmed_singles,
 )
 from conjoin.kernels.native.streams import DRAWN, draw, dropped, streams
-from conjoin.kernels.native.vectors import U64, VECTOR, WIDTH, Lanes, by_case, every, hold, numbered, recall, step
+from conjoin.kernels.native.vectors import (
+    U64,
+    VECTOR,
+    WIDTH,
+    Lanes,
+    alike,
+    by_case,
+    every,
+    hold,
+    number,
+    numbered,
+    recall_like,
+    step,
+)
 
 
 @step(VECTOR, types.float64, VECTOR)
@@ -171,18 +186,54 @@ def limits(thresholds):
 
 
 @jit.kernel
-def elected_signs(sources, base, n, form, numerators, thresholds, cutoffs, first, counts):
-    """Add to counts the elements won by the positive and by the negative mass."""
+def elected_signs(sources, base, n, form, numerators, thresholds, cutoffs, first, spans, counts):
+    """Add to counts the elements won by the positive and by the negative mass; see `proven.mass_spans`."""
     control = jit.enter()
-    least = limits(thresholds)
+    limit = limits(thresholds)
+    low, high, spread = spans[0], spans[1], spans[2]
     for at in range(0, n, WIDTH):
+        if high > 0:
+            found = patterns(base, at)
+            most, least = larger(filled(0), found), smaller(filled(0xFFFF), found)
+            near = singles(found, form)
+            sums = alike(near, 0.0)
+            for i in range(len(sources)):
+                found = patterns(sources[i], at)
+                most, least = larger(most, found), smaller(least, found)
+                delta = singles(found, form) - near
+                sums = sums + times(numerators[i], trimmed_singles(delta, thresholds[i], cutoffs[i] - first - at))
+            if fits(most, least, low, high, spread):
+                counts[0] += positives(sums)
+                counts[1] += negatives(sums)
+                continue
         origin, mass = load(base, at, form), every(0.0)
         for i in range(len(sources)):
-            delta = load(sources[i], at, form) - origin
-            mass = mass + times(numerators[i], trimmed(delta, least[i, 0], least[i, 1], cutoffs[i] - first - at))
+            delta64 = load(sources[i], at, form) - origin
+            mass = mass + times(numerators[i], trimmed(delta64, limit[i, 0], limit[i, 1], cutoffs[i] - first - at))
         counts[0] += positives(mass)
         counts[1] += negatives(mass)
     jit.leave(control)
+
+
+@jit.part
+def merged(kept, numerators, count, denominator, mass, zero_sign, aggregate, a, b):
+    """(a·S)/(b·W) over the kept values that carry the elected sign; all in the type of the mass.
+
+    Arrays are given by their addresses: numba would count references to them for every vector.
+    """
+    sign, total, share = elected(mass, zero_sign), alike(mass, 0.0), alike(mass, denominator)
+    if aggregate == 0:
+        share = alike(mass, 0.0)
+    for i in range(count):
+        numerator, tau = number(numerators, i), recall_like(kept, i, mass)
+        product = times(numerator, tau)
+        if aggregate == 2:
+            total = largest(total, product, tau, sign)
+        else:
+            total = total + agreeing(product, tau, sign)
+            if aggregate == 0:
+                share = share + agreeing(alike(mass, numerator), tau, sign)
+    return scaled(total, share, a, b)
 
 
 @jit.kernel
@@ -201,32 +252,42 @@ def ties(
     zero_sign,
     a,
     b,
+    spans,
+    share,
     out,
 ):
-    """θ₀ + (a·S)/(b·W) over the trimmed values that carry the elected sign. aggregate: 0 mean, 1 sum, 2 max."""
+    """θ₀ + (a·S)/(b·W) over the trimmed values that carry the elected sign. aggregate: 0 mean, 1 sum, 2 max.
+
+    In float32 where `proven.update_spans` let it.
+    """
     control = jit.enter()
-    least, kept = limits(thresholds), np.empty(len(sources) * WIDTH)
+    limit, kept = limits(thresholds), np.empty(len(sources) * WIDTH)
+    kept_at, numerators_at = np.uint64(kept.ctypes.data), np.uint64(numerators.ctypes.data)
+    low, high, spread = spans[0], spans[1], spans[2]
     for at in range(0, n, WIDTH):
+        if high > 0:
+            found = patterns(base, at)
+            most, least = larger(filled(0), found), smaller(filled(0xFFFF), found)
+            near = singles(found, form)
+            sums = alike(near, 0.0)
+            for i in range(len(sources)):
+                found = patterns(sources[i], at)
+                most, least = larger(most, found), smaller(least, found)
+                tau = trimmed_singles(singles(found, form) - near, thresholds[i], cutoffs[i] - first - at)
+                hold(kept, i, tau)
+                sums = sums + times(numerators[i], tau)
+            if fits(most, least, low, high, spread):
+                update = merged(kept_at, numerators_at, len(sources), denominator, sums, zero_sign, aggregate, a, b)
+                result = updated(near, update)
+                if settled(update, result, singles(most, form), share):
+                    put(out, at, out_form, result)
+                    continue
         origin, mass = load(base, at, form), every(0.0)
         for i in range(len(sources)):
             delta = load(sources[i], at, form) - origin
-            tau = trimmed(delta, least[i, 0], least[i, 1], cutoffs[i] - first - at)
-            hold(kept, i, tau)
-            mass = mass + times(numerators[i], tau)
-        sign, total = elected(mass, zero_sign), every(0.0)
-        if aggregate == 0:
-            share = every(0.0)
-            for i in range(len(sources)):
-                tau = recall(kept, i)
-                total = total + agreeing(times(numerators[i], tau), tau, sign)
-                share = share + agreeing(every(numerators[i]), tau, sign)
-        else:
-            share = every(denominator)
-            for i in range(len(sources)):
-                tau = recall(kept, i)
-                if aggregate == 1:
-                    total = total + agreeing(times(numerators[i], tau), tau, sign)
-                else:
-                    total = largest(total, numerators[i] * tau, tau, sign)
-        store(out, at, out_form, updated(origin, scaled(total, share, a, b)))
+            tau64 = trimmed(delta, limit[i, 0], limit[i, 1], cutoffs[i] - first - at)
+            hold(kept, i, tau64)
+            mass = mass + times(numerators[i], tau64)
+        exact = merged(kept_at, numerators_at, len(sources), denominator, mass, zero_sign, aggregate, a, b)
+        store(out, at, out_form, updated(origin, exact))
     jit.leave(control)

@@ -27,6 +27,7 @@ from conjoin.kernels.native.vectors import (
     WIDTH,
     Lanes,
     by_case,
+    numbered,
     read,
     read_ahead,
     step,
@@ -90,6 +91,40 @@ def linear_spans(numerators: tuple[float, ...], denominator: float, form: str, o
 
 
 @functools.lru_cache(256)
+def mass_spans(numerators: tuple[float, ...], form: str) -> npt.NDArray[np.int64]:
+    """Where task vectors and Σ nᵢ τ̂ᵢ may be computed in float32.
+
+    Task vectors are multiples of q up to 2 h, so that with the nᵢ multiples of g all sums of products are multiples of
+    g q, below 2²⁴ g q: they are exact.
+    """
+    smallest = grain(numerators)
+    return spans(form, 2 * sum(map(abs, numerators)) / smallest) if smallest else NEVER
+
+
+@functools.lru_cache(256)
+def update_spans(
+    numerators: tuple[float, ...], denominator: float, scale: tuple[float, float], form: str, out_form: str
+) -> tuple[npt.NDArray[np.int64], float]:
+    """Where θ₀ + (a·S)/(b·W) may be computed in float32, S a sum of products nᵢ τ̂ᵢ, W one of nᵢ or D; see `settled`.
+
+    Sums are exact as in `mass_spans`, a S and b W too. With G the product of the grains of the nᵢ and of a, the result
+    is Q = (b W θ₀ + a S) / (b W), and of halfways t that are multiples of q′ ≤ q it is G q′ / (b |W|) away, or equal to
+    one. Float32 is wrong by 2⁻²⁴ (|θ₀| + 2 |a S| / (b |W|)) at most; that is less if (b |W| + 4 |a| N) h < 2²⁴ G q′,
+    N = Σ |nᵢ|, |S| ≤ 2 N h. If Q = t, the update t − θ₀ is a multiple of q′ below 2²⁴ q′, hence exact, and so is t.
+    Let q′ be the least power of two that `spans` allows. All halfways near Q are multiples of it if |Q| is not much
+    less than h.
+
+    Returns:
+        The spans, and what share of h a result must have.
+    """
+    (a, b), weight = scale, max(sum(map(abs, numerators)), denominator, 1.0)
+    grains, bits = grain(numerators) * grain([a]), FORMATS[out_form].fraction_bits + 1
+    if not grains or bits > FORMATS["F16"].fraction_bits + 1 or any(whole != int(whole) for whole in (b, denominator)):
+        return NEVER, 1.0
+    room = (b * weight + 4 * abs(a) * sum(map(abs, numerators))) / grains
+    return spans(form, room), 2.0 ** ((math.ceil(room) - 1).bit_length() + bits - FRACTION + 3)
+
+
 def delta_spans(numerators: tuple[float, ...], denominator: float, form: str, out_form: str) -> npt.NDArray[np.int64]:
     """Where θ₀ + (Σ nᵢ τᵢ) / D may be computed in float32 and rounded from there, where it is `steady`.
 
@@ -148,6 +183,28 @@ def fits(most: Lanes, least: Lanes, low: Lanes, high: Lanes, spread: Lanes) -> L
 def singles(found: Lanes, form: Lanes) -> Lanes | None:
     """The numbers, widened exactly."""
     return by_case(form, (lambda: widened_bf16(found), lambda: widened_f16(found)))
+
+
+@step(SINGLES, SINGLES, types.int64, types.int64)
+def trimmed_singles(delta: Lanes, threshold: Lanes, edge: Lanes) -> Lanes:
+    """τ̂: zero where the key is below the threshold, or equal to it from element `edge` on."""
+    keys, number = delta.bits() & 0x7FFF_FFFF, numbered(WIDTH // 2, threshold.to(U32)) * 2
+    place = number.joined(number + 1)
+    edge = edge.signed(">", 0).choose(edge.signed("<", WIDTH).choose(edge, WIDTH), 0).to(U32)
+    limit = (place < edge).choose(place.splat(threshold.to(U32)), (threshold + 1).to(U32))
+    return (keys >= limit).choose(delta, 0.0)
+
+
+@step(types.boolean, SINGLES, SINGLES, SINGLES, types.float64)
+def settled(update: Lanes, result: Lanes, most: Lanes, share: Lanes) -> Lanes:
+    """Whether all results have at least that share of the largest number at their place, or no update.
+
+    With e and c the exponents of h and of what `spans` calls room, rounded up, q′ = 2^(e + c − 23). Between 2^d and
+    2^(d + 1) halfways of p bits are multiples of 2^(d − p), just below of half of that, and float32 may give the power
+    of two for what is less: d − p − 2 ≥ e + c − 23 will do, and follows from a result of 2^(c + p − 21) h.
+    """
+    size = (result.bits() & 0x7FFF_FFFF).floats()
+    return (update.equals(0.0) | (size >= most * share)).packed().equals(0xFFFF_FFFF)
 
 
 @step(SINGLES, SINGLES, types.float64)

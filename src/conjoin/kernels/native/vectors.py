@@ -62,6 +62,8 @@ class Lanes:
         if not isinstance(other, Lanes):
             number = ir.Constant(self.kind, other)
             return ir.Constant(self.value.type, [number] * self.value.type.count) if self.many else number
+        if self._floats and other.kind in (F32, F64) and not other.many:
+            other = other.to(self.kind)
         if self.many and not other.many:
             one = ir.Constant(ir.VectorType(other.kind, 1), ir.Undefined)
             one = self.builder.insert_element(one, other.value, ir.Constant(U32, 0))
@@ -292,6 +294,7 @@ def _handed(context: Any, builder: Any, kind: Any, value: Any) -> Lanes:
 def step(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Any]:
     """Make a function on `Lanes` callable from kernels. Its arguments and result are of the numba types given.
 
+    What takes VECTORs and is given SINGLES gives SINGLES; numbers beside them are float32 values in float64 then.
     Scratch arrays are handed over as arrays, not as addresses: numba frees an array after its last use.
     """
 
@@ -301,7 +304,9 @@ def step(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Any]:
                 found = function(*map(partial(_handed, context, builder), signature.args, args))
                 return context.get_dummy_value() if found is None else found.value
 
-            return result(*arguments), codegen
+            single = SINGLES in given
+            taken = [SINGLES if single and kind is VECTOR else kind for kind in (result, *arguments)]
+            return taken[0](*taken[1:]), codegen
 
         names = ["typingctx", *inspect.signature(function).parameters]
         typed.__signature__ = inspect.Signature(
@@ -406,3 +411,21 @@ def hold(scratch: Lanes, row: Lanes, values: Lanes) -> None:
 def recall(scratch: Lanes, row: Lanes) -> Lanes:
     """The vector kept in a row."""
     return read(scratch, row * WIDTH, F64)
+
+
+@step(VECTOR, types.uint64, types.int64, VECTOR)
+def recall_like(scratch: Lanes, row: Lanes, like: Lanes) -> Lanes:
+    """The vector kept in a row of the array at an address, which was of the type of another."""
+    return read(scratch, row * WIDTH, like.kind)
+
+
+@step(types.float64, types.uint64, types.int64)
+def number(address: Lanes, at: Lanes) -> Lanes:
+    """One number of an array of float64."""
+    return read(address, at, F64, 1)
+
+
+@step(VECTOR, VECTOR, types.float64)
+def alike(like: Lanes, number: Lanes) -> Lanes:
+    """A number in every lane of a vector of the type of another."""
+    return like.splat(number)
