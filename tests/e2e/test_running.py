@@ -4,9 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conjoin.apps.cli import run
+from conjoin.executor.kept import KeptSums
+from conjoin.kernels import running_sum
+from conjoin.wire.digest import Digest
 from tests.e2e.shell import InProcess
 
 NAMES = ("north", "south", "west")
@@ -65,7 +69,10 @@ def test_a_story(here: InProcess, models: Path, replica: Path) -> None:
     shutil.rmtree(sums)
     assert resolve("linear")["begun"] == slices
     assert resolve("ties")["slices"] == 0
-    assert list(sums.iterdir()) == [], "sums of another recipe are not kept for ever"
+    assert resolve("linear")["from_sums"] == slices, "a strategy without sums leaves those of others"
+    before = set(sums.iterdir())
+    assert resolve("dare", "-p", "mask_scope=contribution", "-p", "density=0.3")["begun"] == slices
+    assert not before & set(sums.iterdir()), "sums of another recipe are not kept for ever"
 
 
 def test_masked_task_vectors(here: InProcess, models: Path, replica: Path) -> None:
@@ -93,6 +100,21 @@ def test_damaged_sums_are_not_used(here: InProcess, models: Path, replica: Path)
     assert done["begun"] + done["unproven"] == done["slices"]
     assert not (sums / ".1-1").exists()
     assert resolve("weight_average")["from_sums"] == done["slices"]
+
+
+def test_sums_of_another_length_are_not_used(here: InProcess, models: Path, replica: Path) -> None:
+    resolve, sums = Resolving(here, replica), KeptSums(replica / ".conjoin" / "local" / "running")
+    here.ok("-C", replica, "add", models / "north.safetensors")
+    resolve("weight_average")
+    for path in sums.folder.iterdir():
+        place = Digest(path.name)
+        kept = sums.find(place)
+        assert kept is not None
+        longer = running_sum(None, [(np.zeros(kept.elements + 70_000, "<u2"), 1.0)], "BF16")
+        assert sums.save(place, kept.factors, longer)
+    here.ok("-C", replica, "add", models / "south.safetensors")
+    done = resolve("weight_average")
+    assert done["begun"] == done["slices"] > 0
 
 
 def test_where_sums_cannot_be_kept(here: InProcess, models: Path, replica: Path) -> None:

@@ -85,14 +85,15 @@ class RunningSums:
             self._taken.update(term.contribution for term in taken)
 
     def prune(self, plan: Plan) -> None:
-        """Keep nothing but what belongs to the plan."""
+        """Keep nothing but what belongs to the plan; everything where nothing of it follows from a sum."""
         places: set[Digest] = set()
         for task in plan.tasks:
             for part in cut(task, scope_of(plan, task)) if task.group is not None else ():
                 statistic = _statistic(plan, task, part)
                 if statistic is not None:
                     places.add(_place(task, part, statistic))
-        self._size_bytes = self.kept.prune(places)
+        if places:
+            self._size_bytes = self.kept.prune(places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,8 @@ class RunningJobs(Jobs):
             return job
         place = _place(job.task, job.part, statistic)
         kept = self._sums.kept.find(place)
-        onward = None if kept is None else self._onward(kept, wanted)
+        fits = kept is not None and kept.elements == job.part.elements
+        onward = self._onward(kept, wanted) if kept is not None and fits else None
         if onward is None:
             return _Moved(job.task, job.part, job.step, job.measured, None, _Move(place, statistic, wanted, start))
         first = job.part.start * job.task.item_bytes // LEAF_BYTES
