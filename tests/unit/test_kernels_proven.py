@@ -246,3 +246,14 @@ def test_updates_that_all_but_cancel_the_base():
     origin, total = base.astype(np.float32), (sum(tunes) - 3 * base).astype(np.float32)
     single = origin + total / np.float32(3)
     assert (kernels.encode(single.astype(np.float64), "BF16") != exact).any()
+
+
+@pytest.mark.parametrize("form", SHORT)
+def test_means_beside_ties(form):
+    """The mean of four is halfway between two patterns and a quarter of the least number's unit more."""
+    bits, rng, n = FORMATS[form].fraction_bits, np.random.default_rng(8), 1 << 10
+    for gap in range(20):
+        unit, first = 2.0 ** (-gap - bits), rng.integers(7 << (bits - 2), (2 << bits) - 2, n)
+        rows = (np.full(n, 1.875), np.full(n, 1.875 + 2.0**-bits), first * unit, (1 - first) * unit)
+        tensors, base = [kernels.encode(row, form) for row in rows], kernels.encode(np.full(n, -1.875), form)
+        all_of_ties(form, base, tensors, Trim.nothing(4), (1.0,) * 4)
