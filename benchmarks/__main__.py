@@ -58,6 +58,7 @@ def main() -> None:
 
 def _measured(name: str, context: Context) -> Part:
     """One part in a process of its own, so that what it keeps in memory is not counted with the next one's children."""
+    print(f"\nmeasuring {name} …", flush=True)
     start = time.perf_counter()
     place = context.scratch / name
     place.mkdir()
@@ -65,7 +66,7 @@ def _measured(name: str, context: Context) -> Part:
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
         part = pool.submit(run_part, name, replace(context, scratch=place)).result()
     shutil.rmtree(place)
-    print(f"\n{name}: {time.perf_counter() - start:.0f} s", flush=True)
+    print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     return part
 
 

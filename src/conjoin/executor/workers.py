@@ -1,6 +1,5 @@
 """Workers: a bounded pool that stops at the first failure, and the memory budget that bounds it; knows no tensor."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from conjoin.errors import MemoryBudgetError, UsageError
+from conjoin.store.files import cores
 
 MEMORY_BYTES = 512 * 1024 * 1024
 """Default budget for buffers."""
@@ -35,13 +35,6 @@ Work = Callable[[Sequence[Any]], Sequence[Any]]
 """Jobs → their results, in a worker's thread."""
 
 
-def default_threads() -> int:
-    """The cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(len(os.sched_getaffinity(0)), 1)
-    return os.cpu_count() or 1  # pragma: no cover - macOS, Windows
-
-
 def worker_count(threads: int | None, memory_bytes: int | None, cost_bytes: int, what: str) -> int:
     """How many workers may run at once.
 
@@ -55,7 +48,7 @@ def worker_count(threads: int | None, memory_bytes: int | None, cost_bytes: int,
         UsageError: fewer than one thread is wanted.
         MemoryBudgetError: not even one worker fits; the least budget that works is named.
     """
-    wanted = default_threads() if threads is None else threads
+    wanted = cores() if threads is None else threads
     if wanted < 1:
         raise UsageError(f"{wanted} threads are wanted", hint="give 1 or more")
     budget = MEMORY_BYTES if memory_bytes is None else memory_bytes

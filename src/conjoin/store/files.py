@@ -70,6 +70,13 @@ def translated_os_errors(where: str | os.PathLike[str]) -> Generator[None]:
         raise translated(cause, where) from cause
 
 
+def cores() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(len(os.sched_getaffinity(0)), 1)
+    return os.cpu_count() or 1  # pragma: no cover - macOS, Windows
+
+
 def open_regular(path: str | os.PathLike[str], *, directory: int | None = None) -> int:
     """Open a regular file for reading without following a symlink or waiting on a pipe.
 

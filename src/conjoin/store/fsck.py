@@ -12,7 +12,7 @@ from typing import Any
 from conjoin.errors import ConjoinError, IntegrityError, MissingObjectError, StoreError, TrustError
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import REPAIR_HINT, is_object
-from conjoin.store.files import aligned_buffer
+from conjoin.store.files import aligned_buffer, cores
 from conjoin.store.folder import TOP, FolderStore
 from conjoin.store.inplace import Location, References, ReplicaStore
 from conjoin.wire import canonical
@@ -78,7 +78,7 @@ class _Check:
         files = list(self._files())
         self._progress.start("checking", sum(size for _, size in files))
         units: Iterator[str | tuple[Digest, Location]] = iter([*(name for name, _ in files), *self._elsewhere()])
-        workers = min(THREADS_MAX, os.cpu_count() or 1)
+        workers = min(THREADS_MAX, cores())
         with ThreadPoolExecutor(workers, "fsck") as pool:
             for worker in [pool.submit(self._work, units) for _ in range(workers)]:
                 worker.result()

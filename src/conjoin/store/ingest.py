@@ -18,7 +18,7 @@ from conjoin.errors import ChangedFileError, MalformedCheckpointError, NonFinite
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import Store, batch, undoing
 from conjoin.store.checkpoint import Checkpoint, CheckpointTensor, FileIdentity, SourceFile
-from conjoin.store.files import NotRegularError, aligned_buffer, open_regular, read_at, translated_os_errors
+from conjoin.store.files import NotRegularError, aligned_buffer, cores, open_regular, read_at, translated_os_errors
 from conjoin.store.inplace import References
 from conjoin.wire.digest import LEAF_BYTES, Digest, LeafHasher
 from conjoin.wire.dtype import DTYPES
@@ -91,7 +91,7 @@ def _read(
             stack.callback(os.close, files[file])
         work = _Work(tensors, files, store, progress)
         size = sum(tensor.size_bytes for tensor in tensors)
-        workers = threads or min(THREADS_MAX, os.cpu_count() or 1)
+        workers = threads or min(THREADS_MAX, cores())
         work.run(min(workers, 1 + size // LEAF_BYTES))
         for file, descriptor in files.items():
             _check_unchanged(file, descriptor)
