@@ -231,6 +231,25 @@ def test_a_changed_floating_point_state_changes_nothing(state):
     assert run_python(code) == "True True True True"
 
 
+@pytest.mark.skipif(not jit.IS_X86, reason="sets the floating point state of x86")
+def test_constants_are_not_rounded_as_the_thread_that_compiles(tmp_path):
+    code = f"""
+        import os
+        os.environ["NUMBA_CACHE_DIR"] = {str(tmp_path)!r}
+        import numba
+        from conjoin.kernels import jit, selftest
+        from conjoin.kernels.backend import family
+
+        @numba.njit
+        def set_state(state):
+            jit.leave(state)
+
+        set_state({STATES["down"]})
+        print(selftest.passes(family("compiled", "elementwise"), "elementwise.linear"))
+    """
+    assert run_python(code) == "True"
+
+
 def test_the_interpreter_lock_is_released():
     groups = sorted({operation.partition(".")[0] for operation in selftest.CASES})
     modules = [importlib.import_module(f"conjoin.kernels.native.{group}") for group in groups]

@@ -24,6 +24,7 @@ CACHE = {"enabled": True}
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile without interpreter lock, fast-math or Python's division; keep the code on disk where possible."""
     dispatcher: Any = njit(nogil=True, fastmath=False, error_model="numpy")(function)
+    dispatcher._compiler.compile = _in_ieee(dispatcher._compiler.compile)  # noqa: SLF001
     if CACHE["enabled"]:
         try:
             dispatcher._cache = _Kept(function)  # noqa: SLF001
@@ -35,6 +36,33 @@ def kernel(function: Callable[..., Any]) -> Any:
 def part(function: Callable[..., Any]) -> Any:
     """Compile as a piece of the kernels that call it: a call counts references, which costs as much as a vector."""
     return njit(nogil=True, fastmath=False, error_model="numpy", inline="always")(function)
+
+
+def _in_ieee(compile_kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile in IEEE arithmetic: a thread that rounds otherwise would round the constants, and keep them on disk."""
+
+    def compiled(*arguments: Any) -> Any:
+        enter_here, leave_here = _state_changers()
+        before = enter_here()
+        try:
+            return compile_kernel(*arguments)
+        finally:
+            leave_here(before)
+
+    return compiled
+
+
+@functools.cache
+def _state_changers() -> tuple[Callable[[], int], Callable[[int], None]]:
+    """`enter` and `leave`, callable from Python."""
+
+    def enter_here() -> Any:
+        return enter()
+
+    def leave_here(before: int) -> None:
+        leave(before)
+
+    return njit(enter_here), njit(leave_here)
 
 
 class _Kept(FunctionCache):
