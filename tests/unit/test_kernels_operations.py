@@ -12,6 +12,7 @@ from tests.unit.kernel_worlds import FORMS, KEYS, both, patterns
 from conjoin import kernels
 from conjoin.errors import BadArrayError
 from conjoin.kernels import BLOCK_ELEMENTS, FORMATS, Coefficients, Trim, selftest
+from conjoin.kernels.layout import Bracket
 from conjoin.kernels.reference.order import magnitude_keys
 from conjoin.testing.strategy_suite import backend
 
@@ -80,13 +81,10 @@ def test_histograms(data, world):
         trim = data.draw(trims(world))
     high = both(lambda: kernels.high_histograms(tensors, base, form))
     assert (high.sum(axis=1) == len(base)).all()
-    bins = [threshold >> 15 for threshold in trim.thresholds]
-    low = both(lambda: kernels.low_histograms(tensors, base, form, bins))
-    assert low.sum(axis=1).tolist() == [int(row[chosen]) for row, chosen in zip(high, bins, strict=True)]
     start = 2**18 - 100
     where = both(lambda: kernels.tie_histograms(tensors, base, form, trim.thresholds, start))
-    ties = [int(row[threshold & 32767]) for row, threshold in zip(low, trim.thresholds, strict=True)]
-    assert where.sum(axis=1).tolist() == ties
+    alone = [Bracket(threshold, threshold + 1, threshold) for threshold in trim.thresholds]
+    assert where.sum(axis=1).tolist() == kernels.bracket_counts(tensors, base, form, alone)[:, -1].tolist()
     inside = both(lambda: kernels.tie_histograms(tensors, base, form, trim.thresholds, start, [0] * len(tensors)))
     assert (inside.sum(axis=1) == where[:, 0]).all()
 

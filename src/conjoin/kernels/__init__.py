@@ -14,7 +14,7 @@ from conjoin.kernels.ops.large import Rows, cholesky_rows, gram_rows, solve_rows
 from conjoin.kernels.ops.masks import Masks, masked, masked_sum, pack, surviving, unanimous, unified, unpack
 from conjoin.kernels.ops.matrix import cholesky, gemm, gram, multiply_into, solve, solve_triangular
 from conjoin.kernels.ops.normals import normals
-from conjoin.kernels.ops.order import bracket_counts, high_histograms, low_histograms, tie_histograms
+from conjoin.kernels.ops.order import bracket_counts, high_histograms, tie_histograms
 from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, block_moments, fold_blocks
 from conjoin.kernels.ops.running import RunningSum, Way, running_delta_sum, running_linear, running_sum, way
 from conjoin.kernels.ops.selection import (
@@ -85,7 +85,6 @@ __all__ = [
     "jacobi_svd",
     "linear",
     "log",
-    "low_histograms",
     "masked",
     "masked_sum",
     "multiply_into",

@@ -3,7 +3,6 @@
 GOLDEN: dict[str, str] = {
     "elementwise.linear": "79ddba3ff230b48472408254f4641e865471274a46efc12df6744ff0e131d240",
     "order.high_histograms": "ca9e4a41af212da365133ba9e16e6b70a619155808a936915f8d5ee760694085",
-    "order.low_histograms": "e410bbe815e6fd4b3e8fce7209a07151eac0715462614c88822d5ab773976f52",
     "order.bracket_counts": "af20a5d0fb7bba5ce647803d1c585f2b73c8e5db5c32187830e8e832fbdf256f",
     "order.tie_histograms": "91ca64bef9ca84a8263b58858dff343506df9326dd049d469bb54a71fdb44246",
     "elementwise.elected_signs": "1f0f2b00696ea6edad40b7f9b34dd3f6cc7852077fb3c3d10a8106f7effd6426",

@@ -15,8 +15,6 @@ LANES = 32
 LOW_SHIFT = 15
 HIGH_BINS = 1 << 16
 """Bins by the upper half of a 31-bit magnitude key."""
-LOW_BINS = 1 << LOW_SHIFT
-"""Bins by the lower half, within one upper bin."""
 
 BRACKET_BINS = 1 << 16
 """Bins of equal width, a power of two, into which the keys of a bracket are counted."""

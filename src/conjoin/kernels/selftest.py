@@ -67,10 +67,6 @@ def _high_histograms(module: ModuleType, form: str) -> Iterator[Any]:
     yield module.high_histograms(*_inputs(form), form)
 
 
-def _low_histograms(module: ModuleType, form: str) -> Iterator[Any]:
-    yield module.low_histograms(*_inputs(form), form, [0x7000, 0, 1])
-
-
 def _bracket_counts(module: ModuleType, form: str) -> Iterator[Any]:
     narrow = Bracket(0x3F00_0000, 0x3F01_0000, 0x3F00_8000)
     yield module.bracket_counts(*_inputs(form), form, [Bracket(0, 1 << 31, 0), Bracket(0, 1, 0), narrow])
@@ -347,7 +343,6 @@ def _jacobi(module: ModuleType, form: str) -> Iterator[Any]:
 CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "elementwise.linear": _linear,
     "order.high_histograms": _high_histograms,
-    "order.low_histograms": _low_histograms,
     "order.bracket_counts": _bracket_counts,
     "order.tie_histograms": _tie_histograms,
     "elementwise.elected_signs": _elected_signs,

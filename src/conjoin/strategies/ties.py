@@ -20,7 +20,7 @@ _SEARCH = ("sample", "bracket", "narrower", "narrowest")
 The first bracket nearly always does. Where the sample misled it, the next one is the rest of the keys on one side, and
 the last one a bin of that; so the sample never shows in the result.
 """
-_SAMPLE_ELEMENTS, _SAMPLE_EVERY = 1 << 22, 16
+_SAMPLE_ELEMENTS, _SAMPLE_EVERY = 1 << 20, 16
 
 
 def _rank(params: Params, extent: Extent) -> int:

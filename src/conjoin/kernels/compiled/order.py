@@ -6,7 +6,7 @@ import numpy as np
 
 from conjoin.kernels.compiled.handover import Int64, code, in_vectors, ints
 from conjoin.kernels.formats import Raw
-from conjoin.kernels.layout import BRACKET_BINS, HIGH_BINS, INDEX_BINS, INDEX_SHIFT, LOW_BINS, LOW_SHIFT, Bracket
+from conjoin.kernels.layout import BRACKET_BINS, HIGH_BINS, INDEX_BINS, INDEX_SHIFT, LOW_SHIFT, Bracket
 from conjoin.kernels.native import order as native
 from conjoin.kernels.native.vectors import WIDTH
 
@@ -17,15 +17,6 @@ def high_histograms(tensors: Sequence[Raw], base: Raw, form: str) -> Int64:
     for _, n, inputs, _ in in_vectors([base, *tensors]):
         native.high_histograms(inputs[1:], inputs[0], n, code(form), LOW_SHIFT, counts)
     counts[:, 0] -= _padding(base)
-    return counts
-
-
-def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[int]) -> Int64:
-    """See `reference.order.low_histograms`."""
-    counts = np.zeros((len(tensors), LOW_BINS), np.int64)
-    for _, n, inputs, _ in in_vectors([base, *tensors]):
-        native.low_histograms(inputs[1:], inputs[0], n, code(form), LOW_SHIFT, ints(bins), counts)
-    counts[:, 0] -= _padding(base) * (ints(bins) == 0)
     return counts
 
 

@@ -12,7 +12,6 @@ from conjoin.kernels.layout import (
     HIGH_BINS,
     INDEX_BINS,
     INDEX_SHIFT,
-    LOW_BINS,
     LOW_SHIFT,
     Bracket,
 )
@@ -23,13 +22,6 @@ Int64 = npt.NDArray[np.int64]
 def high_histograms(tensors: Sequence[Raw], base: Raw, form: str) -> Int64:
     """See `reference.order.high_histograms`."""
     return counted([magnitude_keys(task_vector(t, base, form)) >> LOW_SHIFT for t in tensors], HIGH_BINS)
-
-
-def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[int]) -> Int64:
-    """See `reference.order.low_histograms`."""
-    keys = [magnitude_keys(task_vector(t, base, form)) for t in tensors]
-    inside = [key[(key >> LOW_SHIFT) == chosen] & (LOW_BINS - 1) for key, chosen in zip(keys, bins, strict=True)]
-    return counted(inside, LOW_BINS)
 
 
 def bracket_counts(tensors: Sequence[Raw], base: Raw, form: str, brackets: Sequence[Bracket]) -> Int64:

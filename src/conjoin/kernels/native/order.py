@@ -87,24 +87,6 @@ def high_histograms(sources, base, n, form, shift, counts):
     jit.leave(control)
 
 
-@jit.kernel
-def low_histograms(sources, base, n, form, shift, bins, counts):
-    """counts[i, lower bits of key] where the upper ones are bins[i]."""
-    control = jit.enter()
-    keys = np.empty(PIECE, np.uint32)
-    lower = (ONE << U64(shift)) - ONE
-    for start in range(0, n, PIECE):
-        count = min(PIECE, n - start)
-        for i in range(len(sources)):
-            row, chosen = counts[i], U64(bins[i])
-            keys_of(sources[i], base, start, count, form, keys)
-            for j in range(count):
-                key = U64(keys[j])
-                if key >> U64(shift) == chosen:
-                    row[key & lower] += 1
-    jit.leave(control)
-
-
 @step(types.uint32, KEYS, types.int64)
 def at_least(keys: Lanes, least: Lanes) -> Lanes:
     """A bit per lane: its key is this or a larger one."""

@@ -25,13 +25,6 @@ def high_histograms(tensors: Sequence[Raw], base: Raw, form: str) -> Int64:
     return operation("order.high_histograms", element_count(tensors))(arrays, origin, form)
 
 
-def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[int]) -> Int64:
-    """Count the lower halves (15 bits) of those keys whose upper half is the contribution's bin. (k, 32,768)."""
-    require_each(tensors, bins=bins)
-    origin, *arrays = all_plain([base, *tensors], form)
-    return operation("order.low_histograms", element_count(tensors))(arrays, origin, form, list(bins))
-
-
 def bracket_counts(tensors: Sequence[Raw], base: Raw, form: str, brackets: Sequence[Bracket]) -> Int64:
     """Count the keys inside a bracket for each contribution, and those above it.
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conjoin.kernels.formats import Float64, Raw, decode
-from conjoin.kernels.layout import BRACKET_BINS, HIGH_BINS, INDEX_BINS, INDEX_SHIFT, LOW_BINS, LOW_SHIFT, Bracket
+from conjoin.kernels.layout import BRACKET_BINS, HIGH_BINS, INDEX_BINS, INDEX_SHIFT, LOW_SHIFT, Bracket
 
 Int64 = npt.NDArray[np.int64]
 
@@ -29,16 +29,6 @@ def high_histograms(tensors: Sequence[Raw], base: Raw, form: str) -> Int64:
     for row, tensor in zip(counts, tensors, strict=True):
         keys = magnitude_keys(task_vector(tensor, base, form))
         row += np.bincount(keys >> np.uint32(LOW_SHIFT), minlength=HIGH_BINS)
-    return counts
-
-
-def low_histograms(tensors: Sequence[Raw], base: Raw, form: str, bins: Sequence[int]) -> Int64:
-    """(k, LOW_BINS): the lower halves of the keys whose upper half is the contribution's selected bin."""
-    counts = np.zeros((len(tensors), LOW_BINS), np.int64)
-    for row, tensor, selected in zip(counts, tensors, bins, strict=True):
-        keys = magnitude_keys(task_vector(tensor, base, form))
-        inside = keys[(keys >> np.uint32(LOW_SHIFT)) == np.uint32(selected)]
-        row += np.bincount(inside & np.uint32(LOW_BINS - 1), minlength=LOW_BINS)
     return counts
 
 
