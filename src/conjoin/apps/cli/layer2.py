@@ -154,13 +154,18 @@ def resolve(
     ] = False,
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="NAME", help="Compute on a device of torch, such as cuda: the same bytes."),
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="Compute on a device of torch (extra `torch`), such as cuda: the same bytes.",
+        ),
     ] = None,
     running: Annotated[
         bool,
         typer.Option(
             "--running",
-            help="Keep running sums, up to 4 times a BF16 model, so that the next resolve reads only what has changed.",
+            help="Keep running sums, up to 4 times a BF16 model, so that the next resolve reads only what has changed: "
+            "for averages, linear, task_arithmetic, and dare with masks per contribution.",
         ),
     ] = False,
     where: Where = None,
