@@ -166,7 +166,7 @@ class Jobs:
     def _measured(self, job: Job, step: Pass, sources: Sequence[Bytes], elements: int) -> npt.NDArray[Any]:
         """What a pass measures on one slice: int64 to be added, or float64 with a row per canonical block."""
         group = self._group(job.task)
-        partial = step.measure(self._block(job, group, sources), group.params)
+        partial = step.measure(self._block(job, sources), group.params)
         if step.combine == "sum":
             _require(group.strategy, partial, np.int64, partial.shape, f"pass `{step.name}`")
         else:
@@ -179,7 +179,7 @@ class Jobs:
         task, part = job.task, job.part
         if task.action == "strategy":
             group = self._group(task)
-            made = group.strategy.function(self._block(job, group, sources), **group.params)
+            made = group.strategy.function(self._block(job, sources), **group.params)
             _require(group.strategy, made, FORMATS[task.out_dtype].raw, (part.elements,), "it")
             return np.ascontiguousarray(made).view(np.uint8)
         if task.dtype == task.out_dtype:
@@ -209,25 +209,30 @@ class Jobs:
         assert task.group is not None
         return self._plan.groups[task.group]
 
-    def _block(self, job: Job, group: Group, sources: Sequence[Bytes]) -> Block:
-        task = job.task
-        arrays = [data.view(FORMATS[task.dtype].raw) for data in sources]
-        base = None if task.base is None else arrays.pop(0)
-        return Block(
-            tensors=tuple(arrays),
-            base=base,
-            weights=group.weights,
-            contributions=group.contributions,
-            format=task.dtype,
-            out_format=task.out_dtype,
-            name=task.name,
-            shape=task.shape,
-            offset=job.part.start,
-            flat_offset=task.flat_offset,
-            seeds=self._plan.seeds,
-            strategy=group.strategy.name,
-            measured=job.measured,
-        )
+    def _block(self, job: Job, sources: Sequence[Bytes]) -> Block:
+        arrays = [data.view(FORMATS[job.task.dtype].raw) for data in sources]
+        base = None if job.task.base is None else arrays.pop(0)
+        return replace(head_of(self._plan, job.task, job.part), tensors=tuple(arrays), base=base, measured=job.measured)
+
+
+def head_of(plan: Plan, task: Task, part: Slice) -> Block:
+    """The block of a slice, without its tensors and what was measured."""
+    assert task.group is not None
+    group = plan.groups[task.group]
+    return Block(
+        tensors=(),
+        base=None,
+        weights=group.weights,
+        contributions=group.contributions,
+        format=task.dtype,
+        out_format=task.out_dtype,
+        name=task.name,
+        shape=task.shape,
+        offset=part.start,
+        flat_offset=task.flat_offset,
+        seeds=plan.seeds,
+        strategy=group.strategy.name,
+    )
 
 
 class _Unhashed:

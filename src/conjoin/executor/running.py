@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from conjoin.executor.jobs import Job, Jobs, Limits
+from conjoin.executor.jobs import Job, Jobs, Limits, head_of
 from conjoin.executor.kept import Kept, KeptSums, Term
 from conjoin.executor.reader import Bytes, Reader
 from conjoin.executor.sinks import Sink
@@ -23,7 +23,7 @@ from conjoin.plan import Plan
 from conjoin.plan.recipe import NUMERICS
 from conjoin.plan.tasks import Task
 from conjoin.store.base import Store
-from conjoin.strategies.base import Block, RawArray, WeightedSum
+from conjoin.strategies.base import RawArray, WeightedSum
 from conjoin.wire import canonical
 from conjoin.wire.digest import LEAF_BYTES, Digest, tagged
 from conjoin.wire.objects import leaf_name
@@ -224,21 +224,7 @@ def _statistic(plan: Plan, task: Task, part: Slice) -> WeightedSum | None:
     group = plan.groups[task.group]
     if group.strategy.running is None:
         return None
-    head = Block(
-        tensors=(),
-        base=None,
-        weights=group.weights,
-        contributions=group.contributions,
-        format=task.dtype,
-        out_format=task.out_dtype,
-        name=task.name,
-        shape=task.shape,
-        offset=part.start,
-        flat_offset=task.flat_offset,
-        seeds=plan.seeds,
-        strategy=group.strategy.name,
-    )
-    return group.strategy.running(head, group.params)
+    return group.strategy.running(head_of(plan, task, part), group.params)
 
 
 def _place(task: Task, part: Slice, statistic: WeightedSum) -> Digest:
