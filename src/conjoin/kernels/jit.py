@@ -62,7 +62,7 @@ def _state_changers() -> tuple[Callable[[], int], Callable[[int], None]]:
     def leave_here(before: int) -> None:
         leave(before)
 
-    return njit(enter_here), njit(leave_here)
+    return njit()(enter_here), njit()(leave_here)
 
 
 class _Kept(FunctionCache):

@@ -41,5 +41,9 @@ def entropy(rows: Float64) -> Float64:
 
 def _whole(values: Float64) -> Float64:
     """The values with zeros behind their last axis, where they do not end with a vector."""
-    rest = -values.shape[-1] % WIDTH
-    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, rest)]) if rest else values
+    n = values.shape[-1]
+    if n % WIDTH == 0:
+        return values
+    whole = np.zeros((*values.shape[:-1], -(-n // WIDTH) * WIDTH))
+    whole[..., :n] = values
+    return whole
