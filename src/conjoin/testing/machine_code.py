@@ -76,11 +76,12 @@ def widths(kernel: Any) -> tuple[int, int]:
 
 
 def kernels() -> dict[tuple[str, str], Any]:
-    """Every kernel, by its module and name."""
+    """Every kernel, by its module and name; what is written into those that call it (`jit.part`) is none."""
     found: dict[tuple[str, str], Any] = {}
     for module in pkgutil.iter_modules(native.__path__, f"{native.__name__}."):
         for name, value in vars(importlib.import_module(module.name)).items():
-            if hasattr(value, "targetoptions") and value.py_func.__module__ == module.name:
+            options = getattr(value, "targetoptions", {"inline": "always"})
+            if options.get("inline") != "always" and value.py_func.__module__ == module.name:
                 found[module.name, name] = value
     return found
 
