@@ -27,6 +27,8 @@ _BATCH_BYTES = 72 * 1024 * 1024
 """Sixteen leaves, and short ones at the ends of tensors."""
 _UNHASHED_BYTES = 64 * 1024 * 1024 + 8192
 _SMALL_BYTES = 8 * 1024 * 1024
+_MEASURED_MAX = 32
+"""Slices measured in one go: what is measured of a small one may be counts of a megabyte."""
 
 
 Read = Callable[[Sequence[Slice]], list[Bytes]]
@@ -80,7 +82,8 @@ class Limits:
 
     def cost(self, job: Job) -> float:
         """The job as a share of what is given to a worker at once."""
-        return max(job.out_bytes / max(self.unhashed_bytes, _SMALL_BYTES), job.in_bytes / (4 * self.batch_bytes))
+        share = max(job.out_bytes / max(self.unhashed_bytes, _SMALL_BYTES), job.in_bytes / (4 * self.batch_bytes))
+        return share if job.step == "make" else max(share, 1 / _MEASURED_MAX)
 
 
 class Jobs:
