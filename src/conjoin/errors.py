@@ -126,6 +126,24 @@ class UnknownDeviceError(RecipeError):
     code = "E113"
 
 
+class MissingAssetError(RecipeError):
+    """The strategy applies what was learned or searched, and no asset was given. `conjoin fit STRATEGY` makes one."""
+
+    code = "E114"
+
+
+class WrongAssetError(RecipeError):
+    """The asset was made for another strategy, base or set of contributions, or is not an asset at all."""
+
+    code = "E115"
+
+
+class BadRoleError(RecipeError):
+    """A contribution that the strategy needs in a certain role is missing, or too many have it."""
+
+    code = "E116"
+
+
 class InputError(ConjoinError):
     """A checkpoint or file that was given cannot be used."""
 
@@ -203,6 +221,24 @@ class NotSymmetricError(InputError):
     """A matrix whose eigenvalues are asked for is not square, finite and symmetric."""
 
     code = "E212"
+
+
+class BadSidecarError(InputError):
+    """A side-car has tensors of another name, shape or dtype than the strategy needs, or values it cannot have."""
+
+    code = "E213"
+
+
+class EvaluatorError(InputError):
+    """The evaluator of a search crashed, took too long, or printed something else than whole numbers."""
+
+    code = "E214"
+
+
+class BadDataError(InputError):
+    """The data or model description that learning or statistics need cannot be used."""
+
+    code = "E215"
 
 
 class IntegrityError(ConjoinError):

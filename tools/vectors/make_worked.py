@@ -7,6 +7,7 @@ the draws of DARE need a machine: Philox is written out here once more, in Pytho
 
 import hashlib
 import json
+import runpy
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -36,8 +37,12 @@ def example(
     *,
     contributions: list[list[Fraction]] | None = None,
     weights: tuple[str, ...] = ("1", "1", "1"),
+    **more: Any,
 ) -> None:
-    """Write one file; the contributions are the base plus the three task vectors unless given."""
+    """Write one file; the contributions are the base plus the three task vectors unless given.
+
+    `more` may hold `base` (list), `shapes`, `extras` and `fitted` as a vector file has them.
+    """
     thetas = contributions or [[b + Fraction(t, 8) for b, t in zip(BASE, tau, strict=True)] for tau in TAU]
     digests = DIGESTS[: len(thetas)]
     value = {
@@ -46,12 +51,13 @@ def example(
         "provenance": PROVENANCE,
         "params": params,
         "format": "F64",
-        "base": {"w": hexed(BASE[: len(thetas[0])])},
+        "base": {"w": hexed(more.pop("base", BASE[: len(thetas[0])]))},
         "contributions": {digest: {"w": hexed(theta)} for digest, theta in zip(digests, thetas, strict=True)},
         "weights": dict(zip(digests, weights, strict=False)),
         "seeds": SEED,
         "out_format": "F64",
         "out": {"w": hexed(out)},
+        **more,
     }
     folder = TARGET / strategy
     folder.mkdir(parents=True, exist_ok=True)
@@ -170,6 +176,8 @@ def slerp_family() -> None:
 
 
 if __name__ == "__main__":
+    for path in sorted((Path(__file__).parent / "worked").glob("*.py")):
+        runpy.run_path(str(path), run_name="worked")
     linear_family()
     ties_family()
     dare_family()

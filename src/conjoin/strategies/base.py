@@ -14,7 +14,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import numpy as np
 import numpy.typing as npt
 
-from conjoin.errors import BadParameterError, MissingBaseError, UnknownParameterError, UnknownStrategyError
+from conjoin.errors import (
+    BadParameterError,
+    MissingAssetError,
+    MissingBaseError,
+    UnknownParameterError,
+    UnknownStrategyError,
+)
 
 RawArray = npt.NDArray[Any]
 """Bit patterns of a float format: uint16 (BF16, F16), uint32 (F32) or uint64 (F64)."""
@@ -37,12 +43,13 @@ class Scope(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """The range of a number parameter; `above` and `below` are exclusive bounds."""
+    """The range of a number parameter; `above` and `below` are exclusive bounds, `whole` asks for an integer."""
 
     minimum: Fraction | None = None
     maximum: Fraction | None = None
     above: Fraction | None = None
     below: Fraction | None = None
+    whole: bool = False
 
     def problem(self, value: Fraction) -> str | None:
         """Why `value` is outside the domain, or None."""
@@ -54,6 +61,8 @@ class Domain:
             return f"must be above {self.above}"
         if self.below is not None and value >= self.below:
             return f"must be below {self.below}"
+        if self.whole and value.denominator != 1:
+            return "must be a whole number"
         return None
 
 
@@ -67,9 +76,86 @@ Unit = Annotated[Fraction, Domain(above=Fraction(0), maximum=Fraction(1))]
 
 @dataclass(frozen=True, slots=True)
 class ByContribution:
-    """Marks a parameter given per contribution, keyed by digest: `-p t.7f3a91c2=0.3`. Parsed to a tuple or None."""
+    """Marks a parameter given per contribution, keyed by digest: `-p t.7f3a91c2=0.3`. Parsed to a tuple or None.
+
+    With `choices` the values are names, such as roles (`-p role.7f3a91c2=safe`), else numbers.
+    """
 
     domain: Domain = Domain()
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Marks the parameter that takes an asset: `asset: Asset`. Its value is the asset's digest."""
+
+
+Asset = Annotated[str, Fitted()]
+"""What `conjoin fit` learned, by digest; `Block.asset` holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideCar:
+    """A tensor that goes with each contribution's tensor, from a side-car that the contribution carries.
+
+    Attributes:
+        name: its key in `Block.extras`.
+        extra: the side-car that holds it, such as `fisher`.
+        key: name of the tensor → name in the side-car.
+        shape: shape of the tensor → shape in the side-car; None where tensors of such a shape have none.
+        required: refuse a side-car without it; otherwise all contributions have it or none has.
+        elementwise: has the shape of the tensor and is cut with it; otherwise it is given whole.
+    """
+
+    name: str
+    extra: str
+    key: Callable[[str], str] = lambda name: name
+    shape: Callable[[tuple[int, ...]], tuple[int, ...] | None] = lambda shape: shape
+    required: bool = True
+    elementwise: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What a SideCar names, of every contribution in canonical order.
+
+    Attributes:
+        tensors: k arrays of bit patterns in `format`, of the slice or of the whole, flat.
+        format: one of BF16, F16, F32, F64, the same for all.
+        shape: of the whole.
+    """
+
+    tensors: tuple[RawArray, ...]
+    format: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SideTensor:
+    """A tensor that a strategy writes beside each tensor it makes, one for each contribution.
+
+    Attributes:
+        name: what it is, such as `mask`.
+        dtype: U8 for bits, or F64.
+        bits: per element of the tensor made (1: one bit each, in `kernels.pack` order); 0 for one number per tensor.
+    """
+
+    name: str
+    dtype: Literal["U8", "F64"]
+    bits: Literal[0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a strategy with side tensors returns for a slice.
+
+    Attributes:
+        tensor: (n,) patterns of the output's format.
+        side: by SideTensor name an array with a row per contribution: (k, ⌈n/8⌉) uint8 of bits, or (k,) float64.
+    """
+
+    tensor: RawArray
+    side: Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +176,9 @@ class Block:
         seeds: 32-byte seeds by mask scope: "root" and "contribution".
         strategy: name of the strategy, part of every draw's name.
         measured: results of the passes done so far, by pass name.
+        extras: what the strategy's `side_cars` name, by SideCar name; one that no contribution has is not in it.
+        fitted: the values of the asset that was given, None where none was.
+        warn: takes what belongs into the receipt, such as a ridge that was added.
     """
 
     tensors: tuple[RawArray, ...]
@@ -105,11 +194,28 @@ class Block:
     seeds: Mapping[str, bytes]
     strategy: str
     measured: Mapping[str, Any] = field(default_factory=dict)
+    extras: Mapping[str, Extra] = field(default_factory=dict)
+    fitted: Mapping[str, Any] | None = None
+    warn: Callable[[str], None] = lambda _: None
 
     @property
     def count(self) -> int:
         """k, the number of contributions."""
         return len(self.tensors)
+
+    @property
+    def learned(self) -> Mapping[str, Any]:
+        """The values of the asset, for strategies that apply what was learned or searched.
+
+        Raises:
+            MissingAssetError: none was given.
+        """
+        if self.fitted is None:
+            raise MissingAssetError(
+                f"{self.strategy} applies what was learned before, and no asset is given",
+                hint=f"`conjoin fit {self.strategy}` makes one for `conjoin resolve {self.strategy} --asset FILE`",
+            )
+        return self.fitted
 
     @property
     def origin(self) -> RawArray:
@@ -195,7 +301,7 @@ class Parameter:
     """One declared parameter: name, kind and default."""
 
     name: str
-    kind: Literal["number", "choice", "flag", "by-contribution"]
+    kind: Literal["number", "choice", "flag", "by-contribution", "asset"]
     default: Any
     domain: Domain = Domain()
     choices: tuple[str, ...] = ()
@@ -213,7 +319,11 @@ class Parameter:
             if value in ("true", "false"):
                 return value == "true"
             raise BadParameterError(f"{where} is {value!r}, not true or false")
-        if self.kind == "choice":
+        if self.kind == "asset":
+            if isinstance(value, str) and (value == "" or _DIGEST.fullmatch(value)):
+                return value
+            raise BadParameterError(f"{where} is {value!r:.80}, not the digest of an asset", hint="give `--asset FILE`")
+        if self.kind == "choice" or self.choices:
             if isinstance(value, str) and value in self.choices:
                 return value
             near = difflib.get_close_matches(str(value), self.choices, 1)
@@ -226,6 +336,7 @@ class Parameter:
         return number
 
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _DECIMAL = re.compile(r"[+-]?(\d{1,30})(\.\d{1,30})?")
 
 
@@ -267,7 +378,7 @@ def canonical_decimal(value: Fraction) -> str:
     return ("-" if value < 0 else "") + whole + ("." + part if part else "")
 
 
-StrategyFunction = Callable[..., RawArray]
+StrategyFunction = Callable[..., RawArray | Made]
 
 
 @dataclass(frozen=True)
@@ -286,6 +397,10 @@ class Strategy:
     parameters: tuple[Parameter, ...]
     uses_base: Callable[[Params], bool] = lambda _: False
     running: Callable[[Block, Params], WeightedSum | None] | None = None
+    side_cars: Callable[[Params], tuple[SideCar, ...]] = lambda _: ()
+    side_tensors: Callable[[Params], tuple[SideTensor, ...]] = lambda _: ()
+    check: Callable[[Params, tuple[Fraction, ...]], None] = lambda _params, _weights: None
+    needs_asset: Callable[[Params], bool] = lambda _: False
 
     def reads_base(self, params: Params) -> bool:
         """Whether blocks hold the base with these parameters; where they do not, it is not read at all."""
@@ -350,6 +465,10 @@ def strategy(
     normalises: bool = False,
     uses_base: Callable[[Params], bool] = lambda _: False,
     running: Callable[[Block, Params], WeightedSum | None] | None = None,
+    side_cars: Callable[[Params], tuple[SideCar, ...]] = lambda _: (),
+    side_tensors: Callable[[Params], tuple[SideTensor, ...]] = lambda _: (),
+    check: Callable[[Params, tuple[Fraction, ...]], None] = lambda _params, _weights: None,
+    needs_asset: Callable[[Params], bool] = lambda _: False,
     version: int = 1,
 ) -> Callable[[StrategyFunction], StrategyFunction]:
     """Declare a strategy. Its keyword parameters, their annotations and defaults become its declared parameters.
@@ -365,6 +484,11 @@ def strategy(
             `needs_base` says so, `Block.base` is None.
         running: (block without tensors and base, params) → the sum that the result follows from, None where with these
             parameters there is none. It promises that the function gives just what the sum's formula gives.
+        side_cars: params → what every contribution must carry for it.
+        side_tensors: params → what it writes beside each tensor; its function then returns `Made`.
+        check: (params, weights), both in canonical order → raises where they cannot be used together, such as a role
+            that is missing; called before anything is read.
+        needs_asset: params → whether it does nothing without an asset, which its parameter `asset: Asset = ""` takes.
         version: goes up whenever the output bytes change.
     """
 
@@ -384,6 +508,10 @@ def strategy(
             tuple(_parameter(p) for p in list(inspect.signature(function).parameters.values())[1:]),
             uses_base,
             running,
+            side_cars,
+            side_tensors,
+            check,
+            needs_asset,
         )
         return function
 
@@ -401,7 +529,9 @@ def _parameter(declared: inspect.Parameter) -> Parameter:
         if isinstance(mark, Domain):
             return Parameter(name, "number", Fraction(default), mark)
         if isinstance(mark, ByContribution):
-            return Parameter(name, "by-contribution", None, mark.domain)
+            return Parameter(name, "by-contribution", None, mark.domain, mark.choices)
+        if isinstance(mark, Fitted):
+            return Parameter(name, "asset", default)
     raise AssertionError(f"parameter {name} has an annotation that declares no kind: {annotation}")
 
 

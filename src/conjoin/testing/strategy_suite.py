@@ -8,7 +8,8 @@ The driver reads everything into memory and is written to be obvious: it knows p
 
 import functools
 import itertools
-from collections.abc import Callable, Generator, Iterator, Mapping
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -25,8 +26,13 @@ from conjoin.strategies.base import (
     BLOCK_ELEMENTS,
     Block,
     Extent,
+    Extra,
+    Made,
+    Params,
     Pass,
     RawArray,
+    Scope,
+    SideCar,
     Strategy,
     canonical_decimal,
     find_strategy,
@@ -50,6 +56,9 @@ class Model:
         contributions: tensors by name, by contribution digest, in any order.
         weights: exact weight by digest; 1 where none is given.
         seeds: 32 bytes by mask scope.
+        shapes: shape by tensor name; (n,) where none is given.
+        extras: F32 patterns (flat) by SideCar name, digest and tensor name.
+        fitted: values of an asset, or None.
     """
 
     form: str
@@ -57,6 +66,9 @@ class Model:
     contributions: Mapping[str, Tensors]
     weights: Mapping[str, Fraction] = field(default_factory=dict)
     seeds: Mapping[str, bytes] = field(default_factory=lambda: {"root": bytes(32), "contribution": bytes(range(32))})
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    extras: Mapping[str, Mapping[str, Tensors]] = field(default_factory=dict)
+    fitted: Mapping[str, Any] | None = None
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -71,6 +83,10 @@ class Model:
     def elements(self, name: str) -> int:
         """Length of a tensor."""
         return len(self.contributions[self.digests[0]][name])
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor."""
+        return self.shapes.get(name, (self.elements(name),))
 
 
 def run(
@@ -93,18 +109,20 @@ def run(
         warn: takes the strategy's warnings.
 
     Returns:
-        Bit patterns by tensor name.
+        Bit patterns by tensor name; what is written beside a tensor as `NAME|SIDE`, rows one after the other.
     """
     params = {
         name: tuple(value.get(digest) for digest in model.digests) if isinstance(value, Mapping) else value
         for name, value in strategy.parse(given or {}).items()
     }
     weights = tuple(model.weights.get(digest, Fraction(1)) for digest in model.digests)
+    strategy.check(params, weights)
     measured: dict[str, dict[str, Any]] = {name: {} for name in model.names}
 
     def blocks(name: str) -> Iterator[Block]:
-        for block in _slices(strategy, model, name, weights, out_form or model.form, slice_elements):
-            yield replace(block, measured=dict(measured[name]))
+        size = max(1, model.elements(name)) if strategy.scope is Scope.MATRIX else slice_elements
+        for block in _slices(strategy, params, model, name, weights, out_form or model.form, size):
+            yield replace(block, measured=dict(measured[name]), warn=warn)
 
     for step in strategy.passes:
         if not step.needed(params):
@@ -119,13 +137,26 @@ def run(
             result = step.finish(_combined(step, partials), params, extent)
             for name in group:
                 measured[name][step.name] = result
-    return {
-        name: np.concatenate([strategy.function(block, **params) for block in blocks(name)]) for name in model.names
-    }
+    result: dict[str, RawArray] = {}
+    for name in model.names:
+        made = [strategy.function(block, **params) for block in blocks(name)]
+        result[name] = np.concatenate([one.tensor if isinstance(one, Made) else one for one in made])
+        sides = [one.side for one in made if isinstance(one, Made)]
+        for side in strategy.side_tensors(params):
+            rows = [one[side.name] for one in sides]
+            together = np.concatenate(rows, axis=1) if side.bits else rows[0]
+            result[f"{name}|{side.name}"] = np.ascontiguousarray(together).view(np.uint8).ravel()
+    return result
 
 
 def _slices(
-    strategy: Strategy, model: Model, name: str, weights: tuple[Fraction, ...], out_form: str, size: int
+    strategy: Strategy,
+    params: Params,
+    model: Model,
+    name: str,
+    weights: tuple[Fraction, ...],
+    out_form: str,
+    size: int,
 ) -> Iterator[Block]:
     """The tensor in slices, with nothing measured yet."""
     before = sum(model.elements(other) for other in model.names if other < name)
@@ -139,12 +170,26 @@ def _slices(
             format=model.form,
             out_format=out_form,
             name=name,
-            shape=(model.elements(name),),
+            shape=model.shape(name),
             offset=start,
             flat_offset=before,
             seeds=model.seeds,
             strategy=strategy.name,
+            extras=_extras(strategy.side_cars(params), model, name, part),
+            fitted=model.fitted,
         )
+
+
+def _extras(sides: Iterable[SideCar], model: Model, name: str, part: slice) -> dict[str, Extra]:
+    """What the side-cars hold for a slice of a tensor."""
+    found: dict[str, Extra] = {}
+    for side in sides:
+        shape, held = side.shape(model.shape(name)), model.extras.get(side.name, {})
+        if shape is None or not all(name in held.get(digest, {}) for digest in model.digests):
+            continue
+        whole = [held[digest][name] for digest in model.digests]
+        found[side.name] = Extra(tuple(one[part] if side.elementwise else one for one in whole), "F32", shape)
+    return found
 
 
 def _combined(step: Pass, partials: list[Any]) -> Any:
@@ -168,14 +213,15 @@ def digest_number(index: int) -> str:
     return f"{(index * 0x9E3779B97F4A7C15 + 0x1234567) % 2**64:016x}" * 4
 
 
-def wild_model(form: str, count: int, sizes: Mapping[str, int]) -> Model:
+def wild_model(form: str, count: int, sizes: Mapping[str, int | tuple[int, ...]]) -> Model:
     """A model of patterns of every kind: subnormal, both zeros, extreme; half of the contributions near the base."""
+    shapes = {name: (size,) if isinstance(size, int) else size for name, size in sizes.items()}
 
     def tensors(index: int) -> dict[str, RawArray]:
         make = selftest.patterns if index % 2 == 0 else selftest.near
-        return {name: _squarable(make(form, index, n)) for name, n in sizes.items()}
+        return {name: _squarable(make(form, index, math.prod(shape))) for name, shape in shapes.items()}
 
-    return Model(form, tensors(0), {digest_number(i): tensors(i + 1) for i in range(count)})
+    return Model(form, tensors(0), {digest_number(i): tensors(i + 1) for i in range(count)}, shapes=shapes)
 
 
 def _squarable(raw: RawArray) -> RawArray:
@@ -212,11 +258,43 @@ class StrategySuite:
     strategy: ClassVar[str]
     variants: ClassVar[list[dict[str, str]]] = []
     """Further settings of the parameters to try, besides the default and each choice and flag by itself."""
+    vectors: ClassVar[list[dict[str, Any]]] = [{}]
+    """Settings that vector files pin; `tools/vectors/make_vectors.py` writes them."""
 
     @property
     def subject(self) -> Strategy:
         """The strategy under test."""
         return find_strategy(self.strategy)
+
+    def side_car(self, side: SideCar, salt: int, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:  # noqa: ARG002
+        """Values (shape) for one side-car tensor; positive numbers around 1 unless a suite needs others."""
+        return 0.5 + (selftest.patterns("F32", salt, math.prod(shape)) % np.uint32(1021)).reshape(shape) / 1024
+
+    def fit(self, model: Model, setting: Mapping[str, str]) -> Mapping[str, Any] | None:  # noqa: ARG002
+        """Values of an asset for `model`; None for strategies that take none."""
+        return None
+
+    def given(self, model: Model, setting: Mapping[str, str]) -> Mapping[str, Any]:  # noqa: ARG002
+        """The setting with what belongs to single contributions, such as roles."""
+        return setting
+
+    def equipped(self, model: Model, setting: Mapping[str, str]) -> Model:
+        """The model with the side-cars and the asset that the strategy needs with these parameters."""
+        extras: dict[str, dict[str, dict[str, RawArray]]] = {}
+        for side in self.subject.side_cars(self.subject.parse(dict(setting))):
+            for index, digest in enumerate(sorted(model.contributions)):
+                rows = extras.setdefault(side.name, {}).setdefault(digest, {})
+                for at, name in enumerate(model.names):
+                    shape = side.shape(model.shape(name))
+                    if shape is not None:
+                        values = self.side_car(side, 100 * index + at, shape)
+                        rows[name] = kernels.encode(np.ascontiguousarray(values).ravel(), "F32")
+        return replace(model, extras=extras, fitted=self.fit(model, setting))
+
+    def run(self, model: Model, setting: Mapping[str, str] | None = None, **options: Any) -> dict[str, RawArray]:
+        """Apply the strategy to the model, with everything it needs."""
+        chosen = setting or {}
+        return run(self.subject, self.equipped(model, chosen), self.given(model, chosen), **options)
 
     def settings(self) -> list[dict[str, str]]:
         """The default, every choice and flag by itself, and `variants`."""
@@ -240,13 +318,13 @@ class StrategySuite:
     @pytest.mark.parametrize("form", FORMATS)
     def test_backends_agree(self, form: str) -> None:
         """The reference and the compiled arithmetic give the same bytes, for every setting and output format."""
-        model = wild_model(form, 4, {"b.weight": 700, "a.bias": 1, "c.weight": 1025})
+        model = wild_model(form, 4, {"b.weight": (28, 25), "a.bias": 1, "c.weight": (25, 41), "d.norm": 1025})
         others = zip(self.settings()[1:], itertools.cycle(FORMATS), strict=False)
         for setting, out_form in [*(({}, out_form) for out_form in FORMATS), *others]:
             with backend("reference"):
-                expected = run(self.subject, model, setting, out_form=out_form)
+                expected = self.run(model, setting, out_form=out_form)
             with backend("compiled"):
-                assert_same(run(self.subject, model, setting, out_form=out_form), expected)
+                assert_same(self.run(model, setting, out_form=out_form), expected)
             assert all(tensor.dtype == FORMATS[out_form].raw for tensor in expected.values())
 
     @pytest.mark.parametrize("form", ["BF16", "F32"])
@@ -254,27 +332,27 @@ class StrategySuite:
         """Any split of a tensor at canonical blocks gives the same bytes, in both backends."""
         model = wild_model(form, 3, {"w": 3 * BLOCK_ELEMENTS + 77, "v": 100})
         for setting in self.settings():
-            whole = run(self.subject, model, setting)
+            whole = self.run(model, setting)
             for blocks in (1, 2, 3):
-                assert_same(run(self.subject, model, setting, slice_elements=blocks * BLOCK_ELEMENTS), whole)
+                assert_same(self.run(model, setting, slice_elements=blocks * BLOCK_ELEMENTS), whole)
         with backend("reference"):
-            assert_same(run(self.subject, model, slice_elements=BLOCK_ELEMENTS), run(self.subject, model))
+            assert_same(self.run(model, slice_elements=BLOCK_ELEMENTS), self.run(model))
 
     def test_order_of_arrival_does_not_matter(self) -> None:
         """Contributions are taken in canonical order, however they were added; nothing stays from earlier calls."""
-        model = wild_model("BF16", 4, {"w": 300})
+        model = wild_model("BF16", 4, {"w": (15, 20), "v": 33})
         digests = list(model.digests)
         for setting in self.settings():
-            expected = run(self.subject, model, setting)
+            expected = self.run(model, setting)
             for order in (digests[::-1], digests[2:] + digests[:2]):
                 shuffled = {digest: model.contributions[digest] for digest in order}
-                assert_same(run(self.subject, replace(model, contributions=shuffled), setting), expected)
+                assert_same(self.run(replace(model, contributions=shuffled), setting), expected)
 
     @pytest.mark.parametrize("form", FORMATS)
     def test_one_contribution_runs_the_formula(self, form: str) -> None:
         """One contribution works; a strategy that normalises gives the contribution itself, sign of zero included."""
-        model = wild_model(form, 1, {"w": 500, "scalar": 1})
-        result = run(self.subject, model)
+        model = wild_model(form, 1, {"w": (20, 25), "scalar": 1})
+        result = self.run(model)
         assert all(result[name].dtype == FORMATS[form].raw for name in model.names)
         if self.subject.normalises:
             assert_same(result, model.contributions[model.digests[0]])
@@ -295,7 +373,7 @@ class StrategySuite:
         for setting in self.choices():
             if setting.get("normalize") == "false":
                 continue
-            result = run(self.subject, model, setting)
+            result = self.run(model, setting)
             for name, tensor in base.items():
                 assert (kernels.decode(result[name], form) == kernels.decode(tensor, form)).all(), setting
 
@@ -308,7 +386,7 @@ class StrategySuite:
             for contributions in ((zeros, zeros), (zeros, some), (some, zeros, zeros)):
                 model = Model(form, base, {digest_number(i): t for i, t in enumerate(contributions)})
                 for setting in self.settings():
-                    result = run(self.subject, model, setting)
+                    result = self.run(model, setting)
                     assert kernels.count_nonfinite(result["w"], form) == 0, setting
 
     def test_every_bf16_pattern(self) -> None:
@@ -318,14 +396,14 @@ class StrategySuite:
         shifted = [np.roll(finite, step) for step in (0, 1, 12_345, 40_000)]
         model = Model("BF16", {"w": shifted[0]}, {digest_number(i): {"w": t} for i, t in enumerate(shifted[1:])})
         with backend("reference"):
-            expected = run(self.subject, model)
+            expected = self.run(model)
         with backend("compiled"):
-            assert_same(run(self.subject, model), expected)
+            assert_same(self.run(model), expected)
 
     def test_empty_tensor(self) -> None:
         """A tensor without elements gives one without elements."""
         model = wild_model("F32", 3, {"w": 0})
-        assert len(run(self.subject, model)["w"]) == 0
+        assert len(self.run(model)["w"]) == 0
 
     def test_base_is_asked_for_where_it_is_needed(self) -> None:
         """Without a base a strategy on task vectors refuses; the others do not look at it."""
@@ -333,9 +411,9 @@ class StrategySuite:
         alone = replace(model, base=None)
         if self.subject.needs_base:
             with pytest.raises(MissingBaseError):
-                run(self.subject, alone)
+                self.run(alone)
         else:
-            assert_same(run(self.subject, alone), run(self.subject, model))
+            assert_same(self.run(alone), self.run(model))
 
     def test_weights_that_add_up_to_zero(self) -> None:
         """A strategy that normalises refuses weights whose sum is zero; the others give finite bytes."""
@@ -343,31 +421,31 @@ class StrategySuite:
         weightless = replace(model, weights=dict.fromkeys(model.digests, Fraction(0)))
         if self.subject.normalises:
             with pytest.raises(BadWeightError):
-                run(self.subject, weightless)
+                self.run(weightless)
         else:
             assert model.base is not None
-            result = kernels.decode(run(self.subject, weightless)["w"], "BF16")
+            result = kernels.decode(self.run(weightless)["w"], "BF16")
             assert (result == kernels.decode(model.base["w"], "BF16")).all()
 
     def test_weights_count(self) -> None:
         """Other weights give other bytes, and awkward ones are the same in both backends."""
-        model = wild_model("F32", 3, {"w": 500})
+        model = wild_model("F32", 3, {"w": (20, 25)})
         heavy = replace(
             model, weights={model.digests[0]: Fraction("2.5"), model.digests[2]: Fraction("0.1234567890123")}
         )
         with backend("reference"):
-            expected = run(self.subject, heavy)
+            expected = self.run(heavy)
         with backend("compiled"):
-            assert_same(run(self.subject, heavy), expected)
-        assert (expected["w"] != run(self.subject, model)["w"]).any()
+            assert_same(self.run(heavy), expected)
+        assert (expected["w"] != self.run(model)["w"]).any()
 
     def test_draws_depend_on_the_seed_alone(self) -> None:
         """A stochastic strategy changes with its seed and is otherwise fixed; any other strategy ignores seeds."""
-        model = wild_model("F32", 3, {"w": 500})
+        model = wild_model("F32", 3, {"w": (20, 25)})
         scopes = [s for s in self.settings() if "mask_scope" in s] or [{}]
         for setting in scopes:
             scope = setting.get("mask_scope", "root")
             other = replace(model, seeds={**model.seeds, scope: b"\xff" * 32})
-            same = (run(self.subject, other, setting)["w"] == run(self.subject, model, setting)["w"]).all()
+            same = (self.run(other, setting)["w"] == self.run(model, setting)["w"]).all()
             assert same != self.subject.stochastic
-            assert_same(run(self.subject, model, setting), run(self.subject, model, setting))
+            assert_same(self.run(model, setting), self.run(model, setting))

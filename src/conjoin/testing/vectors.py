@@ -37,7 +37,14 @@ class Vector:
     def to_json(self) -> dict[str, Any]:
         """The file as one JSON value."""
         model = self.model
+        shapes = {name: list(shape) for name, shape in model.shapes.items() if len(shape) != 1}
+        extras = {
+            side: {digest: _hex(tensors) for digest, tensors in held.items()} for side, held in model.extras.items()
+        }
         return {
+            **({"shapes": shapes} if shapes else {}),
+            **({"extras": extras} if extras else {}),
+            **({} if model.fitted is None else {"fitted": dict(model.fitted)}),
             "strategy": self.strategy,
             "version": self.version,
             "provenance": self.provenance,
@@ -61,6 +68,12 @@ class Vector:
             {digest: _raw(tensors, form) for digest, tensors in value["contributions"].items()},
             {digest: Fraction(weight) for digest, weight in value["weights"].items()},
             {scope: bytes.fromhex(seed) for scope, seed in value["seeds"].items()},
+            {name: tuple(shape) for name, shape in value.get("shapes", {}).items()},
+            {
+                side: {digest: _raw(tensors, "F32") for digest, tensors in held.items()}
+                for side, held in value.get("extras", {}).items()
+            },
+            value.get("fitted"),
         )
         return cls(
             value["strategy"],
@@ -78,7 +91,11 @@ def _hex(tensors: Tensors) -> dict[str, str]:
 
 
 def _raw(tensors: Mapping[str, str], form: str) -> dict[str, RawArray]:
-    kind = FORMATS[form].raw
-    return {
-        name: np.frombuffer(bytes.fromhex(text), kind.newbyteorder("<")).astype(kind) for name, text in tensors.items()
-    }
+    """Patterns; what was written beside a tensor (`NAME|SIDE`) is bits or float64."""
+    found: dict[str, RawArray] = {}
+    for name, text in tensors.items():
+        kind = FORMATS[form].raw
+        if "|" in name:
+            kind = np.dtype(np.uint8)
+        found[name] = np.frombuffer(bytes.fromhex(text), kind.newbyteorder("<")).astype(kind)
+    return found
