@@ -1,0 +1,95 @@
+"""Fitters: which strategies `conjoin fit` makes an asset for, with which options; loads none of what they need."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from conjoin.errors import UnknownStrategyError, UsageError
+from conjoin.progress import SILENT, Progress
+from conjoin.strategies.base import find_strategy
+
+if TYPE_CHECKING:
+    from conjoin.replica import Replica
+    from conjoin.wire.asset import Asset
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a fitter is asked for.
+
+    Attributes:
+        replica: whose visible set is merged.
+        strategy: name of the strategy.
+        params: its parameters as a user gives them, `asset` not among them.
+        options: the fitter's own options that were given, by name.
+        progress: told about the work; bytes stand for its steps.
+    """
+
+    replica: "Replica"
+    strategy: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    progress: Progress = SILENT
+
+
+@dataclass(frozen=True, slots=True)
+class Fitter:
+    """One entry of the table.
+
+    Attributes:
+        name: the strategy it makes assets for.
+        options: names of the options it takes, as on the command line but with `_`.
+        run: makes the asset.
+        required: those of the options without which it does not start.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    run: "Callable[[Request], Asset]"
+    required: tuple[str, ...] = ()
+
+
+def _search(request: Request) -> "Asset":
+    from conjoin.fitting.searching import fit
+
+    return fit(request)
+
+
+_SEARCH = ("evaluator", "evaluations", "population", "group", "timeout", "data")
+
+FITTERS: dict[str, Fitter] = {
+    one.name: one
+    for one in (
+        Fitter("evolutionary_merge", _SEARCH, _search, required=("evaluator",)),
+        Fitter("genetic_merge", _SEARCH, _search, required=("evaluator",)),
+    )
+}
+"""Every fitter by the name of its strategy."""
+
+
+def fit(request: Request) -> "Asset":
+    """Learn or search what a strategy applies, for what is visible in a replica.
+
+    Raises:
+        UnknownStrategyError: there is no such strategy, or nothing to fit for it.
+        UsageError: an option is given that it does not take, or one is missing that it needs.
+    """
+    fitter = FITTERS.get(request.strategy)
+    if fitter is None:
+        find_strategy(request.strategy)
+        raise UnknownStrategyError(
+            f"there is nothing to fit for {request.strategy}: it needs no asset",
+            hint=f"`conjoin resolve {request.strategy}`; `conjoin fit` is for {', '.join(sorted(FITTERS))}",
+        )
+    takes = ", ".join(map(_spelt, fitter.options))
+    for name in request.options:
+        if name not in fitter.options:
+            raise UsageError(f"fit {fitter.name} takes no {_spelt(name)}", hint=f"it takes {takes}")
+    for name in fitter.required:
+        if not request.options.get(name):
+            raise UsageError(f"fit {fitter.name} needs {_spelt(name)}", hint=f"it takes {takes}")
+    return fitter.run(request)
+
+
+def _spelt(option: str) -> str:
+    return "--" + option.replace("_", "-")
