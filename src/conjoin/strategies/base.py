@@ -401,6 +401,7 @@ class Strategy:
     side_tensors: Callable[[Params], tuple[SideTensor, ...]] = lambda _: ()
     check: Callable[[Params, tuple[Fraction, ...]], None] = lambda _params, _weights: None
     needs_asset: Callable[[Params], bool] = lambda _: False
+    together: Callable[[Params, tuple[int, ...]], int] = lambda _params, _shape: 1
 
     def reads_base(self, params: Params) -> bool:
         """Whether blocks hold the base with these parameters; where they do not, it is not read at all."""
@@ -469,6 +470,7 @@ def strategy(
     side_tensors: Callable[[Params], tuple[SideTensor, ...]] = lambda _: (),
     check: Callable[[Params, tuple[Fraction, ...]], None] = lambda _params, _weights: None,
     needs_asset: Callable[[Params], bool] = lambda _: False,
+    together: Callable[[Params, tuple[int, ...]], int] = lambda _params, _shape: 1,
     version: int = 1,
 ) -> Callable[[StrategyFunction], StrategyFunction]:
     """Declare a strategy. Its keyword parameters, their annotations and defaults become its declared parameters.
@@ -489,6 +491,8 @@ def strategy(
         check: (params, weights), both in canonical order → raises where they cannot be used together, such as a role
             that is missing; called before anything is read.
         needs_asset: params → whether it does nothing without an asset, which its parameter `asset: Asset = ""` takes.
+        together: (params, shape) → how many neighbours, such as a row, no slice may part: slices of a tensor of that
+            shape are whole multiples of it, but for the last. Not for samples, and not for MATRIX.
         version: goes up whenever the output bytes change.
     """
 
@@ -512,6 +516,7 @@ def strategy(
             side_tensors,
             check,
             needs_asset,
+            together,
         )
         return function
 

@@ -120,7 +120,9 @@ def run(
     measured: dict[str, dict[str, Any]] = {name: {} for name in model.names}
 
     def blocks(name: str) -> Iterator[Block]:
-        size = max(1, model.elements(name)) if strategy.scope is Scope.MATRIX else slice_elements
+        whole = strategy.scope is Scope.MATRIX
+        together = max(1, model.elements(name)) if whole else strategy.together(params, model.shape(name))
+        size = math.lcm(slice_elements, together)
         for block in _slices(strategy, params, model, name, weights, out_form or model.form, size):
             yield replace(block, measured=dict(measured[name]), warn=warn)
 
