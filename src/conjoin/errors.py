@@ -144,6 +144,12 @@ class BadRoleError(RecipeError):
     code = "E116"
 
 
+class MissingExtraError(RecipeError):
+    """The command needs a package that is not installed. The hint is the command that installs it."""
+
+    code = "E117"
+
+
 class InputError(ConjoinError):
     """A checkpoint or file that was given cannot be used."""
 
