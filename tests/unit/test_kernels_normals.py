@@ -3,6 +3,7 @@
 import math
 
 from conjoin.kernels import draws, normals
+from conjoin.kernels.ops.normals import rounded, soon
 from conjoin.testing.strategy_suite import backend
 
 KEY = (1, 2, 3, 4)
@@ -32,3 +33,11 @@ def test_distribution():
 
 def test_none():
     assert normals(KEY, 5, 0) == []
+
+
+def test_the_short_way_gives_what_is_defined():
+    edges = [(0, 0), (2**64 - 1, 2**63), (0, 1 << 62), (1, 3 << 62), (2, (1 << 62) + 1), (3, 2**64 - 1)]
+    w = draws(KEY, 0, 200).tolist()
+    for u, v in [*edges, *((a << 32 | b, c << 32 | d) for a, b, c, d in zip(*[iter(w)] * 4, strict=True))]:
+        assert soon(u, v) in (rounded(u, v), None)
+    assert soon(0, 1 << 62) is None  # next to nothing of a full circle is too little to be sure of
