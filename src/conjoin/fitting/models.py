@@ -93,8 +93,9 @@ class Model:
         """Whatever the module returns for a batch."""
         placed: dict[str, Tensor] = {}
         for name, tensor in sorted(tensors.items()):
-            if name in self.names:
-                placed.setdefault(self.names[name], tensor)
+            mine = self.names.get(name) or (name if name in self.missing else None)
+            if mine is not None:
+                placed.setdefault(mine, tensor)
         lacking = [name for name in self.missing if name not in placed]
         if lacking:
             _refuse(
@@ -147,13 +148,12 @@ class Model:
         return found
 
 
-def open_model(checkpoint: Checkpoint, factory: str | None = None, heads: Shapes | None = None) -> Model:
+def open_model(checkpoint: Checkpoint, factory: str | None = None) -> Model:
     """The model of a checkpoint.
 
     Args:
         checkpoint: a Hugging Face folder, or anything if `factory` is given.
         factory: `package.module:function` that returns a torch module, as the user named it; it is imported and called.
-        heads: tensors that will come from elsewhere than the checkpoint.
 
     Raises:
         BadDataError: see `build`.
@@ -161,11 +161,11 @@ def open_model(checkpoint: Checkpoint, factory: str | None = None, heads: Shapes
     """
     shapes = {tensor.name: tensor.shape for tensor in checkpoint.tensors}
     if factory is not None:
-        return build(_call(factory), f"--model {factory}", shapes, heads)
-    return open_folder(checkpoint.path, shapes, heads)
+        return build(_call(factory), f"--model {factory}", shapes)
+    return open_folder(checkpoint.path, shapes)
 
 
-def open_folder(folder: Path, shapes: Shapes, heads: Shapes | None = None) -> Model:
+def open_folder(folder: Path, shapes: Shapes) -> Model:
     """The model that a Hugging Face folder's config.json describes, for a checkpoint of these tensors.
 
     Raises:
@@ -178,17 +178,16 @@ def open_folder(folder: Path, shapes: Shapes, heads: Shapes | None = None) -> Mo
             str(folder),
             "give a Hugging Face folder, or your own code: `--model package.module:function` returning a torch module",
         )
-    return build(_from_config(folder), str(folder), shapes, heads)
+    return build(_from_config(folder), str(folder), shapes)
 
 
-def build(module: Any, where: str, shapes: Shapes, heads: Shapes | None = None) -> Model:
+def build(module: Any, where: str, shapes: Shapes) -> Model:
     """Fit a module to the tensors of a checkpoint.
 
     Args:
         module: a torch module.
         where: what it came from, for errors.
         shapes: the checkpoint's tensors.
-        heads: tensors that will come from elsewhere; their shapes may differ from the module's.
 
     Raises:
         BadDataError: no tensor fits, or shapes differ; all that differ are listed.
@@ -200,14 +199,14 @@ def build(module: Any, where: str, shapes: Shapes, heads: Shapes | None = None) 
         first.setdefault(id(own[name]), name)
     prefix = str(getattr(module, "base_model_prefix", "") or "")
     names: dict[str, str] = {}
-    for name in (*shapes, *(heads or ())):
+    for name in shapes:
         mine = _own_name(name, own, prefix)
         if mine is not None:
             names[name] = first[id(own[mine])]
     wrong = [
         f"{name} is {shapes[name]}, the model's is {tuple(own[mine].shape)}"
         for name, mine in sorted(names.items())
-        if name in shapes and name not in (heads or ()) and shapes[name] != tuple(own[mine].shape)
+        if shapes[name] != tuple(own[mine].shape)
     ]
     if wrong:
         _refuse(f"{len(wrong)} tensors have other shapes than the model's:\n{_listed(wrong)}", where)
