@@ -19,26 +19,32 @@ def world_of(taus):
     return [encode(np.array(tau, float), "F32") for tau in taus], encode(np.zeros(len(taus[0])), "F32")
 
 
-@given(matrices(), FORMS, st.sampled_from(["sum", "largest"]), st.sampled_from([-1, 0, 1]), st.booleans())
+VOTES = st.lists(st.sampled_from([0.0, 1.0, 1.0, 2.5, 0.1]), min_size=5, max_size=5)
+
+
+@given(matrices(), FORMS, st.sampled_from(["sum", "largest"]), st.sampled_from([-1, 0, 1]), st.booleans(), VOTES)
 @settings(deadline=None)
-def test_unified(world, out_form, elect, zero_sign, added):
+def test_unified(world, out_form, elect, zero_sign, added, votes):
     form, tensors, base, _ = world
+    votes = votes[: len(tensors)]
+    terms = None if votes == [1.0] * len(tensors) else Coefficients(tuple(votes), 1.0)
     scale = Coefficients((3.0,), 10.0) if added else None
     _, masks = both(
         lambda: kernels.unified(
-            tensors, base, form, out_form, elect=elect, zero_sign=zero_sign, scale=scale, masks=True
+            tensors, base, form, out_form, elect=elect, zero_sign=zero_sign, terms=terms, scale=scale, masks=True
         )
     )
-    plain, none = kernels.unified(tensors, base, form, "F64", elect=elect, zero_sign=zero_sign)
+    plain, none = kernels.unified(tensors, base, form, "F64", elect=elect, zero_sign=zero_sign, terms=terms)
     assert none.shape == (0, masks.shape[1])
     values = plain.view(np.float64)
     with np.errstate(all="ignore"):
         taus = np.array([task_vector(t, base, form) for t in tensors])
         mass = np.zeros(len(base))
-        for tau in taus:
-            mass = mass + tau
+        for tau, vote in zip(taus, votes, strict=True):
+            mass = mass + vote * tau if vote else mass
     flags = unpack(masks, len(base))
     assert (flags == (np.sign(taus) == np.sign(values)) & (values != 0)).all()
+    taus = taus[np.array(votes) > 0]
     for j in range(0, len(base), 11):
         sign = np.sign(mass[j]) if mass[j] else zero_sign
         agreeing = [t for t in taus[:, j] if t * sign > 0] if elect == "sum" else list(taus[:, j])

@@ -13,6 +13,7 @@ from conjoin.kernels.ops.exact import exact_sums, nearest_total, total
 from conjoin.kernels.ops.large import Rows, cholesky_rows, gram_rows, solve_rows
 from conjoin.kernels.ops.masks import Masks, masked, masked_sum, pack, surviving, unanimous, unified, unpack
 from conjoin.kernels.ops.matrix import cholesky, gemm, gram, multiply_into, solve, solve_triangular
+from conjoin.kernels.ops.means import weighted_mean
 from conjoin.kernels.ops.normals import normals
 from conjoin.kernels.ops.order import bracket_counts, high_histograms, tie_histograms
 from conjoin.kernels.ops.reductions import block_count, block_gram, block_l1, block_moments, fold_blocks
@@ -116,4 +117,5 @@ __all__ = [
     "use",
     "use_device",
     "way",
+    "weighted_mean",
 ]

@@ -156,8 +156,10 @@ def _dropped_ties(module: ModuleType, form: str) -> Iterator[Any]:
 def _unified(module: ModuleType, form: str) -> Iterator[Any]:
     tensors, base = _inputs(form)
     for by_sum, zero_sign in ((True, -1), (True, 1), (False, 0)):
-        yield from module.unified(tensors, base, form, form, by_sum, zero_sign, None, True)
-        yield from module.unified([base, *tensors], base, form, "BF16", by_sum, zero_sign, (3.0, 10.0), False)
+        yield from module.unified(tensors, base, form, form, by_sum, zero_sign, [1.0] * 3, None, True)
+        four = [1.0, *NUMERATORS]
+        yield from module.unified([base, *tensors], base, form, "BF16", by_sum, zero_sign, four, (3.0, 10.0), False)
+        yield from module.unified(tensors, base, form, form, by_sum, zero_sign, [3.0, 0.0, 1.0], None, True)
 
 
 def _surviving(module: ModuleType, form: str) -> Iterator[Any]:
@@ -178,6 +180,16 @@ def _masked_sum(module: ModuleType, form: str) -> Iterator[Any]:
     masks = patterns("F64", 5, 3 * 42).astype(np.uint8).reshape(3, 42)
     yield module.masked_sum(tensors, base, form, form, NUMERATORS, 3.0, masks)
     yield module.masked_sum(tensors, base, form, form, NUMERATORS, 1.0, ~masks)
+
+
+def _weighted_mean(module: ModuleType, form: str) -> Iterator[Any]:
+    tensors, _ = _inputs(form)
+    for score_form, out_form in (("F32", form), (form, "BF16"), ("F64", "F64")):
+        sign = FORMATS[score_form].raw.type(1 << (8 * FORMATS[score_form].item_bytes - 1))
+        scores = [patterns(score_form, salt) & ~sign for salt in (7, 8, 9)]
+        for floor in (1e-6, 0.25):
+            arguments = (form, score_form, out_form, [3.0, 0.1, 1e-300], [floor, 0.0, floor])
+            yield module.weighted_mean(tensors, scores, *arguments)
 
 
 def _sums(module: ModuleType, form: str) -> Iterator[Any]:
@@ -359,6 +371,7 @@ CASES: dict[str, Callable[[ModuleType, str], Iterator[Any]]] = {
     "elementary.softmax": _softmax,
     "elementary.entropy": _entropy,
     "exact.sums": _sums,
+    "means.weighted_mean": _weighted_mean,
     "masks.unified": _unified,
     "masks.surviving": _surviving,
     "masks.unanimous": _unanimous,

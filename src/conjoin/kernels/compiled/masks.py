@@ -20,6 +20,7 @@ def unified(
     out_form: str,
     by_sum: bool,
     zero_sign: int,
+    numerators: Sequence[float],
     scale: tuple[float, float] | None,
     masks: bool,
 ) -> tuple[Raw, Masks]:
@@ -34,6 +35,7 @@ def unified(
         code(out_form),
         by_sum,
         float(zero_sign),
+        floats(numerators),
         scale is not None,
         float(a),
         float(b),

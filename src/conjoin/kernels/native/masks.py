@@ -49,29 +49,34 @@ def unpack(mask, start, count, flags):
 
 
 @jit.kernel
-def best_by_sum(rows, zero_sign, sign, best, count):
-    """Best = of the values that carry the sign of their sum (or the sign for zero) the one of greatest magnitude."""
+def best_by_sum(rows, numerators, zero_sign, sign, best, count):
+    """Best = of the values that carry the sign of Σ nᵢ τᵢ (or the sign for zero) the one of greatest magnitude."""
     for j in range(count):
         sign[j] = best[j] = 0.0
     for i in range(len(rows)):
-        row = rows[i]
-        for j in range(count):
-            sign[j] += row[j]
+        row, numerator = rows[i], numerators[i]
+        if numerator != 0.0:
+            for j in range(count):
+                sign[j] += numerator * row[j]
     signs(sign, zero_sign, count)
     for i in range(len(rows)):
         row = rows[i]
+        if numerators[i] == 0.0:
+            continue
         for j in range(count):
             wins = (row[j] * sign[j] > 0.0) & (row[j] * sign[j] > best[j] * sign[j])
             best[j] = select(wins, row[j], best[j])
 
 
 @jit.kernel
-def best_by_size(rows, best, count):
-    """Best = the value of greatest magnitude; of opposite ones the positive."""
+def best_by_size(rows, numerators, best, count):
+    """Best = the value of greatest magnitude whose numerator is not 0; of opposite ones the positive."""
     for j in range(count):
         best[j] = 0.0
     for i in range(len(rows)):
         row = rows[i]
+        if numerators[i] == 0.0:
+            continue
         for j in range(count):
             size, largest = bits_of(row[j]) & MAGNITUDE, bits_of(best[j]) & MAGNITUDE
             wins = (size > largest) | ((size == largest) & (row[j] > best[j]))
@@ -86,7 +91,7 @@ def signs(values, zero_sign, count):
 
 
 @jit.kernel
-def unified(sources, base, n, form, out_form, by_sum, zero_sign, added, a, b, masks, out):
+def unified(sources, base, n, form, out_form, by_sum, zero_sign, numerators, added, a, b, masks, out):
     """Per element the task vector's value u of greatest magnitude that has the elected sign; θ₀ + (a·u)/b if `added`.
 
     masks[i] are the elements where τᵢ has the sign of u; no rows, no masks.
@@ -100,9 +105,9 @@ def unified(sources, base, n, form, out_form, by_sum, zero_sign, added, a, b, ma
         for i in range(len(sources)):
             deltas(sources[i], origin, start, count, form, rows[i])
         if by_sum:
-            best_by_sum(rows, zero_sign, sign, best, count)
+            best_by_sum(rows, numerators, zero_sign, sign, best, count)
         else:
-            best_by_size(rows, best, count)
+            best_by_size(rows, numerators, best, count)
         for j in range(count):  # assigning a slice would compile a message about shapes, with a logarithm in it
             sign[j] = best[j]
         signs(sign, 0.0, count)

@@ -36,12 +36,13 @@ def unified(
     *,
     elect: Literal["sum", "largest"],
     zero_sign: int = -1,
+    terms: Coefficients | None = None,
     scale: Coefficients | None = None,
     masks: bool = False,
 ) -> tuple[Raw, Masks]:
     """Per element the value u, among the task vectors, of greatest magnitude that carries the elected sign.
 
-    Sum elects the sign of Σ τᵢ (added in order), or `zero_sign` where that is 0 (Huang et al. 2024, arXiv:2405.17461).
+    Sum elects the sign of Σ nᵢ τᵢ (added in order), or `zero_sign` where it is 0 (Huang et al. 2024, arXiv:2405.17461).
     Largest elects the sign of the greatest magnitude, of opposite ones the positive (Marczak et al. 2024,
     arXiv:2407.06322). Where no task vector carries the sign u is +0.
 
@@ -52,6 +53,8 @@ def unified(
         out_form: format of the result.
         elect: how the sign is found.
         zero_sign: −1, 0 or 1.
+        terms: k coefficients, of which only the numerators nᵢ count; None for ones. A task vector whose coefficient is
+            0 neither votes nor is chosen, and has a mask all the same.
         scale: one coefficient a / b; the result is then θ₀ + (a·u)/b, and θ₀ itself where that adds 0. None: u.
         masks: whether to return where τᵢ carries the sign of u.
 
@@ -60,8 +63,10 @@ def unified(
     """
     origin, *arrays = all_plain([base, *tensors], form)
     factor = None if scale is None else (scale.numerators[0], scale.denominator)
+    votes = [1.0] * len(tensors) if terms is None else list(terms.numerators)
+    require_each(tensors, coefficients=votes)
     run = operation("masks.unified", element_count(tensors))
-    return run(arrays, origin, form, out_form, elect == "sum", zero_sign, factor, masks)
+    return run(arrays, origin, form, out_form, elect == "sum", zero_sign, votes, factor, masks)
 
 
 def surviving(tensors: Sequence[Raw], base: Raw | None, form: str, trim: Trim, start: int = 0) -> Masks:

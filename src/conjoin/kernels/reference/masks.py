@@ -11,6 +11,8 @@ from conjoin.kernels.reference.order import magnitude_keys, task_vector
 from conjoin.kernels.reference.selection import vector_of
 
 Masks = npt.NDArray[np.uint8]
+Voters = Sequence[tuple[Float64, float]]
+"""Task vectors and their votes."""
 
 
 def pack(flags: npt.NDArray[np.bool_]) -> Masks:
@@ -30,13 +32,15 @@ def unified(
     out_form: str,
     by_sum: bool,
     zero_sign: int,
+    numerators: Sequence[float],
     scale: tuple[float, float] | None,
     masks: bool,
 ) -> tuple[Raw, Masks]:
     """(n,) the value u of greatest magnitude with the elected sign, or θ₀ + (a·u)/b; (k, ⌈n/8⌉) where τᵢ agrees."""
     with np.errstate(all="ignore"):
         rows = [task_vector(tensor, base, form) for tensor in tensors]
-        best = _with_sign(rows, zero_sign) if by_sum else _largest(rows)
+        voters = [(row, numerator) for row, numerator in zip(rows, numerators, strict=True) if numerator]
+        best = _with_sign(voters, zero_sign, len(base)) if by_sum else _largest(voters, len(base))
         sign = np.where(best > 0, 1.0, np.where(best < 0, -1.0, 0.0))
         flags = np.array([row * sign > 0 for row in rows] if masks else np.empty((0, len(base)), np.bool_))
         if scale is None:
@@ -45,21 +49,20 @@ def unified(
         return encode(np.where(update == 0, origin, origin + update), out_form), pack(flags)
 
 
-def _with_sign(rows: Sequence[Float64], zero_sign: int) -> Float64:
-    mass = np.zeros(len(rows[0]))
-    for row in rows:
-        mass = mass + row
+def _with_sign(voters: Voters, zero_sign: int, n: int) -> Float64:
+    mass, best = np.zeros(n), np.zeros(n)
+    for row, numerator in voters:
+        mass = mass + np.float64(numerator) * row
     sign = np.where(mass > 0, 1.0, np.where(mass < 0, -1.0, float(zero_sign)))
-    best = np.zeros(len(mass))
-    for row in rows:
+    for row, _ in voters:
         best = np.where((row * sign > 0) & (row * sign > best * sign), row, best)
     return best
 
 
-def _largest(rows: Sequence[Float64]) -> Float64:
+def _largest(voters: Voters, n: int) -> Float64:
     """Of opposite values of one magnitude the positive one."""
-    best = np.zeros(len(rows[0]))
-    for row in rows:
+    best = np.zeros(n)
+    for row, _ in voters:
         size, largest = np.where(row < 0, -row, row), np.where(best < 0, -best, best)
         best = np.where((size > largest) | ((size == largest) & (row > best)), row, best)
     return best
