@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from conjoin.replica import Replica
     from conjoin.strategies.base import Block, Scope, strategy
     from conjoin.verification import Verification, verify
+    from conjoin.wire.asset import Asset
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Asset": "conjoin.wire.asset",
     "Block": "conjoin.strategies.base",
     "CRDTMergeState": "conjoin.memory",
     "ConjoinError": "conjoin.errors",
@@ -35,6 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Asset",
     "Block",
     "CRDTMergeState",
     "ConjoinError",

@@ -3,13 +3,16 @@
 import secrets
 import warnings as python_warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
+
+import numpy as np
 
 from conjoin.arrays import Restore, Taken, take
 from conjoin.crdt import MergeState
 from conjoin.errors import (
     BadParameterError,
+    BadSidecarError,
     BadWeightError,
     MalformedCheckpointError,
     MismatchedTensorsError,
@@ -23,15 +26,20 @@ from conjoin.kernels import FORMATS, count_nonfinite
 from conjoin.plan import NOTHING, Recipe, compare_manifests, make_plan
 from conjoin.store.memory import MemoryStore
 from conjoin.strategies.base import canonical_decimal, find_strategy, parse_decimal
+from conjoin.wire.asset import Asset
 from conjoin.wire.contribution import Contribution, check_weight
 from conjoin.wire.digest import LEAF_BYTES, Digest, leaf_digest, parse_digest, tagged
 from conjoin.wire.manifest import Manifest, TensorEntry, name_problem, shape_problem
 from conjoin.wire.objects import leaf_name
 
+_SIDE_DTYPES = {"U8": np.uint8, "F64": np.float64}
+_ASSET = "asset"
 ONLY = "tensor"
 """Name of the tensor where a single array stands for a model."""
 
 Model = Mapping[str, Any]
+Extras = Mapping[str, Any]
+"""The side-cars of one model by name, each a mapping from tensor name to array, or one array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,7 @@ class _Kept:
 
     manifest: Manifest
     restores: Mapping[str, Restore]
+    extras: Mapping[str, Manifest] = field(default_factory=dict[str, Manifest])
 
 
 def resolve(
@@ -49,6 +58,9 @@ def resolve(
     base: Any = None,
     weights: Sequence[object] | None = None,
     seed: object = None,
+    extras: Sequence[Extras] | None = None,
+    asset: Asset | None = None,
+    sidecars: dict[str, Any] | None = None,
     **params: Any,
 ) -> Any:
     """Merge arrays in memory: the same plan, the same arithmetic and the same bytes as a merge of files.
@@ -63,6 +75,10 @@ def resolve(
         weights: k positive numbers, in the order of the models; 1 each if left out.
         seed: names the draws: the space's digest as 64 hex characters or 32 bytes gives what a replica of that space
             gives; an int is hashed; None stands for 32 zero bytes.
+        extras: per model its side-cars, such as `{"fisher": {"w": array}}`, where the strategy needs them.
+        asset: what was learned for just these models, where the strategy applies that.
+        sidecars: a dict to be filled with what the strategy writes beside the tensors: NumPy arrays by the name that
+            they have in `sidecars/sidecars.safetensors`.
         params: the strategy's parameters; one that is given per contribution takes k values, None for the default.
 
     Returns:
@@ -71,16 +87,13 @@ def resolve(
     Raises:
         NothingVisibleError: no model is given.
         MismatchedTensorsError, NonFiniteError, MissingBaseError, BadWeightError: see there.
+        MissingSidecarError, BadSidecarError, MissingAssetError, WrongAssetError, BadRoleError: see there.
         UnknownStrategyError, UnknownParameterError, BadParameterError: see there.
     """
-    models, single = _models(tensors)
     store = MemoryStore()
-    origin = None if base is None else _keep(store, _model(base), "the base")
-    kept = [_keep(store, model, f"model {number}") for number, model in enumerate(models)]
-    chosen = [_weight(weight) for weight in weights] if weights is not None else ["1"] * len(kept)
-    if len(chosen) != len(kept):
-        raise BadWeightError(f"{len(chosen)} weights are given for {len(kept)} models", hint="give one for each")
-    found = [_contribution(model, origin, weight) for model, weight in zip(kept, chosen, strict=True)]
+    origin, kept, found, single = _taken(store, tensors, base, weights, extras)
+    if asset is not None:
+        params = {_ASSET: asset.digest, **params}
     if isinstance(strategy, Recipe):
         if params:
             raise BadParameterError("parameters are given beside a recipe", hint="put them into the recipe")
@@ -88,8 +101,44 @@ def resolve(
     else:
         recipe = Recipe.of(strategy, _keyed(strategy, params, [one.digest for one in found]))
     entries = dict(zip(found, kept, strict=True))
-    result = _run(store, origin, entries, recipe, _space(seed))
+    result, beside = _run(store, origin, entries, recipe, _space(seed), [] if asset is None else [asset])
+    if sidecars is not None:
+        sidecars.update(beside)
     return result[ONLY] if single else result
+
+
+def digests_of(
+    tensors: Mapping[str, Sequence[Any]] | Sequence[Model] | Sequence[Any],
+    *,
+    base: Any = None,
+    weights: Sequence[object] | None = None,
+    extras: Sequence[Extras] | None = None,
+) -> list[Digest]:
+    """The digests by which `resolve` knows models, in their order; arguments and errors as there."""
+    return [contribution.digest for contribution in _taken(MemoryStore(), tensors, base, weights, extras)[2]]
+
+
+def _taken(
+    store: MemoryStore, tensors: Any, base: Any, weights: Sequence[object] | None, extras: Sequence[Extras] | None
+) -> tuple[_Kept | None, list[_Kept], list[Contribution], bool]:
+    """The base, the models and their contributions as the store holds them; and whether they are single arrays."""
+    models, single = _models(tensors)
+    origin = None if base is None else _keep(store, _model(base), "the base")
+    kept = [_keep(store, model, f"model {number}") for number, model in enumerate(models)]
+    chosen = [_weight(weight) for weight in weights] if weights is not None else ["1"] * len(kept)
+    if len(chosen) != len(kept):
+        raise BadWeightError(f"{len(chosen)} weights are given for {len(kept)} models", hint="give one for each")
+    if extras is not None:
+        if len(extras) != len(kept):
+            raise BadSidecarError(f"side-cars of {len(extras)} models are given for {len(kept)}", hint="one for each")
+        kept = [_with_extras(store, model, given) for model, given in zip(kept, extras, strict=True)]
+    found = [_contribution(model, origin, weight) for model, weight in zip(kept, chosen, strict=True)]
+    return origin, kept, found, single
+
+
+def _with_extras(store: MemoryStore, kept: _Kept, extras: Extras) -> _Kept:
+    held = {name: _keep(store, _model(given), f"side-car {name}").manifest for name, given in extras.items()}
+    return replace(kept, extras=held)
 
 
 class Payloads:
@@ -134,15 +183,22 @@ class CRDTMergeState:
             seed: see `resolve`.
             params: the strategy's parameters; one that is given per contribution takes a mapping by digest.
         """
-        self._recipe = Recipe.of(strategy, params)
+        self._strategy, self._params = strategy, params
+        Recipe.of(strategy, {_ASSET: NOTHING, **params} if _takes_asset(strategy) else params)  # refused here if at all
         self._space = _space(seed)
         self.payloads = Payloads()
         self._base = None if base is None else _keep(self.payloads.store, _model(base), "the base")
         self._node = node or secrets.token_hex(8)
         self._state = MergeState()
 
-    def add(self, tensors: Any, weight: object = "1", node: str | None = None) -> Digest:
+    def add(self, tensors: Any, weight: object = "1", node: str | None = None, extras: Extras | None = None) -> Digest:
         """Add a model and return the digest of the contribution; adding it again after a removal makes it visible.
+
+        Args:
+            tensors: a mapping from name to array, or one array.
+            weight: its weight.
+            node: who adds it, this replica if left out.
+            extras: its side-cars by name.
 
         Raises:
             MismatchedTensorsError: tensors differ from the base's in name, shape or dtype.
@@ -151,6 +207,7 @@ class CRDTMergeState:
         kept = _keep(self.payloads.store, _model(tensors), "the model")
         if self._base is not None:
             _require_fit(self._base.manifest, kept.manifest)
+        kept = _with_extras(self.payloads.store, kept, extras or {})
         contribution = _contribution(kept, self._base, _weight(weight))
         self._state |= self._state.add(node or self._node, contribution.digest)
         self.payloads.kept.setdefault(contribution.digest, (contribution, kept, not isinstance(tensors, Mapping)))
@@ -180,14 +237,20 @@ class CRDTMergeState:
         self.payloads.take_over(other.payloads)
         return self
 
-    def resolve(self) -> Any:
+    def resolve(self, asset: Asset | None = None) -> Any:
         """Merge what is visible: a mapping from name to array, or one array where arrays were added.
+
+        Args:
+            asset: what was learned for just what is visible, where the strategy applies that.
 
         Raises: see the function `resolve`.
         """
+        learned = {} if asset is None else {_ASSET: asset.digest}
+        recipe = Recipe.of(self._strategy, {**learned, **self._params})
         chosen = [self.payloads.kept[digest] for digest in self.visible]
         entries = {contribution: kept for contribution, kept, _ in chosen}
-        result = _run(self.payloads.store, self._base, entries, self._recipe, self._space)
+        assets = [] if asset is None else [asset]
+        result, _ = _run(self.payloads.store, self._base, entries, recipe, self._space, assets)
         return result[ONLY] if all(single for _, _, single in chosen) else result
 
     @property
@@ -217,31 +280,40 @@ class CRDTMergeState:
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<li><code>{digest[:16]}</code></li>" for digest in self.visible)
-        title = f"{self._recipe.strategy} of {len(self.visible)} visible, root <code>{self.root[:16]}</code>"
+        title = f"{self._strategy} of {len(self.visible)} visible, root <code>{self.root[:16]}</code>"
         return f"<p>{title}</p><ul>{rows}</ul>"
 
 
 def _run(
-    store: MemoryStore, base: _Kept | None, entries: Mapping[Contribution, _Kept], recipe: Recipe, space: Digest
-) -> dict[str, Any]:
-    """Plan, carry out, and give back arrays."""
+    store: MemoryStore,
+    base: _Kept | None,
+    entries: Mapping[Contribution, _Kept],
+    recipe: Recipe,
+    space: Digest,
+    assets: Sequence[Asset],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Plan, carry out, and give back arrays: the tensors, and what was written beside them."""
     if not entries:
         raise NothingVisibleError("there is nothing to merge", hint="add a model first")
+    carried = {one.digest: kept.extras for one, kept in entries.items()}
     plan = make_plan(
         space=space,
         base=None if base is None else base.manifest,
         files=None,
         contributions=[(one.digest, kept.manifest, one.weight) for one, kept in entries.items()],
         recipe=recipe,
+        side_cars=lambda digest, name: carried[digest].get(name),
+        assets=assets,
     )
-    sink = MemorySink(plan.tensors)
+    sink = MemorySink((*plan.tensors, *plan.side_tensors))
     Engine(plan, store, sink, trusted=True).run()
     for text in sorted(sink.warnings):
         python_warnings.warn(text, stacklevel=3)
     restores: dict[str, Restore] = {}
     for one in (*entries.values(), *([] if base is None else [base])):
         restores = {**one.restores, **restores}
-    return {t.name: restores[t.name](sink.arrays[t.name], t.dtype, t.shape) for t in plan.tensors}
+    beside = {t.name: sink.arrays[t.name].view(_SIDE_DTYPES[t.dtype]) for t in plan.side_tensors}
+    return {t.name: restores[t.name](sink.arrays[t.name], t.dtype, t.shape) for t in plan.tensors}, beside
 
 
 def _models(tensors: Any) -> tuple[list[Model], bool]:
@@ -303,7 +375,8 @@ def _require_fit(base: Manifest, model: Manifest) -> None:
 
 
 def _contribution(kept: _Kept, base: _Kept | None, weight: str) -> Contribution:
-    return Contribution(kept.manifest.digest, NOTHING if base is None else base.manifest.digest, weight)
+    extras = {name: manifest.digest for name, manifest in kept.extras.items()}
+    return Contribution(kept.manifest.digest, NOTHING if base is None else base.manifest.digest, weight, extras)
 
 
 def _weight(value: object) -> str:
@@ -312,6 +385,10 @@ def _weight(value: object) -> str:
         return check_weight(canonical_decimal(parse_decimal(value, "a weight")))
     except BadParameterError as cause:
         raise BadWeightError(cause.what, hint=cause.hint) from cause
+
+
+def _takes_asset(strategy: str) -> bool:
+    return any(parameter.kind == "asset" for parameter in find_strategy(strategy).parameters)
 
 
 def _space(seed: object) -> Digest:

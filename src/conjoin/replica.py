@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -42,8 +42,11 @@ if TYPE_CHECKING:
     from conjoin.plan import Plan, Recipe
     from conjoin.store.checkpoint import Checkpoint
     from conjoin.sync import SyncReport
+    from conjoin.wire.asset import Asset
+    from conjoin.wire.manifest import Manifest
 
 RETRACTED_ADDS_PER_OPERATION = 12
+AUTHOR_CHARS_MIN = 8
 SHARD_SIZE_BYTES = 5 * 10**9
 LIMITS = {"deps": 16, "operation_bytes": 65_536, "operations_per_author": 1_000_000}
 
@@ -437,11 +440,16 @@ class Replica:
         weights: Mapping[str, str] | None = None,
         **options: Any,
     ) -> "Recipe":
-        """A validated recipe; digest prefixes in `params` and `weights` may name this replica's contributions."""
+        """A validated recipe; digest prefixes in `params` and `weights` may name this replica's contributions.
+
+        A key in `params` may also be the prefix of an author's key, and stands for what that author has visible.
+        """
         from conjoin.plan import Recipe
 
         def expanded(value: object) -> object:
-            return {self.find_contribution(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
+            if not isinstance(value, Mapping):
+                return value
+            return {digest: v for key, v in value.items() for digest in self._named(str(key))}
 
         given = {name: expanded(value) for name, value in (params or {}).items()}
         return Recipe.of(
@@ -449,7 +457,12 @@ class Replica:
         )
 
     def plan(
-        self, recipe: "Recipe", *, shard_size_bytes: int = SHARD_SIZE_BYTES, only: tuple[Digest, ...] | None = None
+        self,
+        recipe: "Recipe",
+        *,
+        shard_size_bytes: int = SHARD_SIZE_BYTES,
+        only: tuple[Digest, ...] | None = None,
+        assets: "Sequence[Asset]" = (),
     ) -> "Plan":
         """Everything about resolving `recipe` that can be checked without reading a tensor.
 
@@ -457,6 +470,7 @@ class Replica:
             recipe: what to run.
             shard_size_bytes: largest size of an output file.
             only: the contributions to merge instead of the visible set, for recomputing an earlier result.
+            assets: what the recipe's strategies apply.
 
         Raises:
             DamagedObjectError: operations of the log are damaged or missing.
@@ -469,6 +483,11 @@ class Replica:
         known = views.contributions(self.log)
         chosen = self.visible if only is None else only
         contributions = [(d, manifest(known[d].contribution.weights), known[d].contribution.weight) for d in chosen]
+
+        def side_car(digest: Digest, name: str) -> "Manifest | None":
+            content = known[digest].contribution.extras.get(name)
+            return None if content is None else manifest(content)
+
         return make_plan(
             space=self.space,
             base=manifest(self.base),
@@ -476,6 +495,8 @@ class Replica:
             contributions=contributions,
             recipe=recipe,
             shard_size_bytes=shard_size_bytes,
+            side_cars=side_car,
+            assets=assets,
         )
 
     def resolve(
@@ -489,6 +510,7 @@ class Replica:
         trust_store: bool = False,
         device: str | None = None,
         running: "bool | RunningSums" = False,
+        assets: "Sequence[Asset | PathLike]" = (),
         progress: Progress = SILENT,
         **params: Any,
     ) -> "Receipt":
@@ -504,14 +526,20 @@ class Replica:
             device: a device of torch, such as `cuda`, for the operations it has; the bytes are the same.
             running: keep running sums, so that the next resolve reads only what was added or retracted since; the bytes
                 are the same. `running_sums()` in place of True tells afterwards what was done.
+            assets: what `conjoin fit` made, or files of it, for strategies that apply what was learned.
             progress: told about bytes read.
             params: the strategy's parameters, as decimal strings, choices or flags.
         """
         from conjoin.executor import execute
         from conjoin.kernels import computing_on
+        from conjoin.store.assets import read_asset
+        from conjoin.wire.asset import Asset
 
+        known = [asset if isinstance(asset, Asset) else read_asset(asset) for asset in assets]
+        if isinstance(strategy, str) and len(known) == 1:
+            params = {"asset": known[0].digest, **params}
         recipe = self.recipe(strategy, params) if isinstance(strategy, str) else strategy
-        plan = self.plan(recipe, shard_size_bytes=shard_size_bytes)
+        plan = self.plan(recipe, shard_size_bytes=shard_size_bytes, assets=known)
         with computing_on(device):
             return execute(
                 plan,
@@ -571,6 +599,16 @@ class Replica:
             if not damage_allowed:
                 self._require_whole_log()
             yield
+
+    def _named(self, prefix: str) -> list[Digest]:
+        """The contributions that a prefix names: one by its digest, or all visible ones of an author by the key."""
+        authors = {
+            author for view in views.contributions(self.log).values() for author in (a.author for a in view.live)
+        }
+        meant = [author for author in authors if author.startswith(prefix)] if len(prefix) >= AUTHOR_CHARS_MIN else []
+        if len(meant) != 1:
+            return [self.find_contribution(prefix)]
+        return [digest for digest in self.visible if self._live_adds(digest, author=meant[0])]
 
     def _require_whole_log(self) -> None:
         """Refuse a log with gaps: what is visible is not known, and the operation after a lost one would be a fork."""

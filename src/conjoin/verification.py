@@ -10,8 +10,10 @@ from conjoin.errors import RecomputedDiffersError, VerificationError, WrongSpace
 from conjoin.executor import Receipt, check_output, execute
 from conjoin.inventory import Value
 from conjoin.log import views
+from conjoin.plan import Plan
 from conjoin.progress import SILENT, Progress
 from conjoin.replica import Replica
+from conjoin.store.assets import assets_beside
 from conjoin.wire.digest import Digest
 
 
@@ -65,7 +67,8 @@ def verify(
             where="\n".join(unknown),
             hint="sync first; if they are still unknown, the receipt names what nobody in the space added",
         )
-    plan = replica.plan(receipt.recipe, only=chosen)
+    assets = assets_beside(folder, receipt.recipe.assets)
+    plan = replica.plan(receipt.recipe, only=chosen, assets=assets)
     wrong = receipt.differences(plan)
     if wrong:
         raise VerificationError(
@@ -75,7 +78,7 @@ def verify(
         )
     check_output(folder, receipt, plan, progress=progress)
     if recompute:
-        _recompute(folder, receipt, replica, progress)
+        _recompute(folder, receipt, plan, replica, progress)
     return Verification(
         output=receipt.output,
         root=receipt.root,
@@ -86,15 +89,14 @@ def verify(
     )
 
 
-def _recompute(folder: Path, receipt: Receipt, replica: Replica, progress: Progress) -> None:
+def _recompute(folder: Path, receipt: Receipt, plan: Plan, replica: Replica, progress: Progress) -> None:
     """Resolve again beside the checkpoint, compare, and remove the copy."""
     scratch = Path(tempfile.mkdtemp(prefix=".conjoin-recompute-", dir=folder.absolute().parent))
     try:
-        plan = replica.plan(receipt.recipe, only=tuple(Digest(c["digest"]) for c in receipt.contributions))
         again = execute(plan, replica.store, scratch / "again", progress=progress)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if again.output != receipt.output:
+    if again.output != receipt.output or again.side_files != receipt.side_files:
         raise RecomputedDiffersError(
             f"resolving again gave {again.output[:12]}, the receipt states {receipt.output[:12]}",
             where=str(folder),

@@ -17,7 +17,7 @@ from conjoin.executor.jobs import Job, Jobs, Limits, Step
 from conjoin.executor.reader import Reader
 from conjoin.executor.running import EXTRA_BYTES, RunningJobs, RunningSums
 from conjoin.executor.sinks import Sink
-from conjoin.executor.slices import Slice, cost_bytes, cut, read_bytes, scope_of
+from conjoin.executor.slices import Slice, cost_bytes, cut, read_bytes, scope_of, together_of
 from conjoin.executor.workers import MEMORY_BYTES, Item, pool, run_all, worker_count
 from conjoin.hashing import expect
 from conjoin.kernels import fold_blocks
@@ -143,7 +143,11 @@ class Engine:
 
     def _jobs_of(self, one: _Open, step: Step) -> list[Job]:
         task = one.task
-        parts = [Slice(0, task.elements)] if step == "choose" else cut(task, scope_of(self._plan, task))
+        parts = (
+            [Slice(0, task.elements)]
+            if step == "choose"
+            else cut(task, scope_of(self._plan, task), together_of(self._plan, task))
+        )
         measured, every = self._measured_of(one.index, task), None
         if isinstance(step, Pass) and step.sample is not None and task.group is not None:
             every = step.sample(self._plan.groups[task.group].params, task.elements)
@@ -256,7 +260,8 @@ def _by_kind(plan: Plan) -> tuple[list[int], list[int]]:
 def _dearest(plan: Plan, indices: Iterable[int], extra: int) -> tuple[int, str]:
     """Cost of the most expensive slice, with so many bytes more per element, and what it is."""
     tasks = [plan.tasks[index] for index in indices]
-    cost, name = max(((cost_bytes(task, scope_of(plan, task), extra), task.name) for task in tasks), default=(0, ""))
+    costs = ((cost_bytes(task, scope_of(plan, task), together_of(plan, task), extra), task.name) for task in tasks)
+    cost, name = max(costs, default=(0, ""))
     return cost, f"one slice of tensor `{name}` across everything that is merged"
 
 

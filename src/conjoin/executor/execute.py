@@ -12,7 +12,7 @@ from conjoin.executor.receipt import Receipt
 from conjoin.executor.running import RunningSums
 from conjoin.executor.workfolder import WorkFolder, locked, remove, require_absent, work_path
 from conjoin.plan import Plan
-from conjoin.plan.layout import INDEX_NAME, RECEIPT_NAME, SideFile, rewrite_config
+from conjoin.plan.layout import INDEX_NAME, RECEIPT_NAME, SideFile, asset_name, rewrite_config
 from conjoin.plan.tasks import Leaves
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import Store
@@ -107,6 +107,8 @@ def _finish_earlier(plan: Plan, out: Path) -> Receipt | None:
 def _require_leaves(plan: Plan, store: Store) -> None:
     """Check that every leaf the plan reads is there, without reading it."""
     wanted = {leaf for task in plan.tasks for leaves in task.reads for leaf in leaves}
+    sides = [side.task for task in plan.tasks for side in task.sides]
+    wanted.update(leaf for side in sides for leaves in side.sources for leaf in leaves)
     wanted.update(leaf for side in plan.side_files for leaf in side.entry.leaves)
     missing = [name for name in map(leaf_name, sorted(wanted)) if not store.has(name)]
     if missing:
@@ -127,6 +129,11 @@ def _complete(folder: WorkFolder, plan: Plan, store: Store, leaves: Mapping[int,
         data = read_side_file(store, side)
         folder.add_file(side.name, data)
         side_files[side.name] = sha256(data)
+    if plan.side_shard is not None:
+        side_files[plan.side_shard.name] = folder.digest_of(plan.side_shard)
+    for asset in plan.assets:
+        folder.add_file(asset_name(asset), asset.encode())
+        side_files[asset_name(asset)] = sha256(asset.encode())
     output = output_manifest(plan, leaves)
     receipt = Receipt.of(
         plan,

@@ -5,21 +5,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from itertools import islice
-from typing import Any, Literal
+from itertools import chain, islice
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from conjoin.errors import BrokenStrategyError
-from conjoin.executor.reader import Bytes, Reader, cut_leaves, leaves_of, parts_of, room_bytes
+from conjoin.executor.reader import Bytes, OpenSlice, Reader, cut_leaves, leaves_of, parts_of, room_bytes
 from conjoin.executor.sinks import Sink
-from conjoin.executor.slices import Slice, cut, pieces, read_bytes, sampled, scope_of
+from conjoin.executor.slices import Slice, cut, pieces, read_bytes, sampled, scope_of, sides_of, together_of
 from conjoin.hashing import leaf_digests, width
 from conjoin.kernels import FORMATS, block_count, coefficients, linear
 from conjoin.plan import Plan
+from conjoin.plan.sides import side_name
 from conjoin.plan.tasks import Group, Leaves, Task
-from conjoin.strategies.base import Block, Pass, Scope, Strategy
+from conjoin.strategies.base import Block, Extra, Made, Pass, Scope, Strategy
 from conjoin.wire.digest import LEAF_BYTES
 
 _ONE = coefficients([Fraction(1)])
@@ -31,10 +32,17 @@ _MEASURED_MAX = 32
 """Slices measured in one go: what is measured of a small one may be counts of a megabyte."""
 
 
-Read = Callable[[Sequence[Slice]], list[Bytes]]
+Read = Callable[[Sequence[Slice]], "Inputs"]
 """Some ranges of a slice, put together, from each source."""
 Step = Pass | Literal["choose", "make"]
 """What is done with a tensor: measure it, find the source whose bytes are smallest, or make it."""
+
+
+class Inputs(NamedTuple):
+    """What was read for a block: an array per source, and for each side of the task an array per source."""
+
+    sources: list[Bytes]
+    sides: list[list[Bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +117,23 @@ class Jobs:
             job, stop = jobs[start], start + 1
             if job.step == "choose":
                 results[start] = self._chosen(job.task)
-            elif opened := self._reader.open(job.task, job.part, unproven=job.every is not None):
+            elif opened := self._open(job):
                 with opened:
-                    self._run(job, opened.read, start, results, made)
+                    self._run(job, partial(_read_opened, opened), start, results, made)
             else:
                 stop = self._batch_end(jobs, start)
-                arrays = self._reader.read([(job.task, job.part) for job in jobs[start:stop]])
-                for index, whole in enumerate(arrays, start):
-                    job = jobs[index]
-                    read = partial(parts_of, whole, job.task.item_bytes, job.part.start)
-                    self._run(job, read, index, results, made)
+                wanted = [[(job.task, job.part), *sides_of(job.task, job.part)] for job in jobs[start:stop]]
+                arrays = iter(self._reader.read(list(chain(*wanted))))
+                for index, parts in enumerate(wanted, start):
+                    read = partial(_read_whole, jobs[index], list(islice(arrays, len(parts))))
+                    self._run(jobs[index], read, index, results, made)
             start = stop
         made.hash()
         return results
+
+    def _open(self, job: Job) -> OpenSlice | None:
+        """The slice of a job to be read in pieces, where it can be; never with side tensors, read into one buffer."""
+        return None if job.task.sides else self._reader.open(job.task, job.part, unproven=job.every is not None)
 
     def _run(self, job: Job, read: Read, index: int, results: list[Any], made: "_Unhashed") -> None:
         if job.step == "make":
@@ -147,7 +159,7 @@ class Jobs:
     def _pieces(self, job: Job) -> list[Slice]:
         """The parts of a job's slice that are worked on one after the other."""
         whole = scope_of(self._plan, job.task) is Scope.MATRIX or room_bytes(job.out_bytes) > len(self._buffer())
-        return [job.part] if whole else pieces(job.task, job.part)
+        return [job.part] if whole else pieces(job.task, job.part, together_of(self._plan, job.task))
 
     def _buffer(self) -> Bytes:
         """For results of this thread that are not hashed yet. What strategies return is freed, and reused, at once."""
@@ -166,10 +178,10 @@ class Jobs:
             stop += 1
         return stop
 
-    def _measured(self, job: Job, step: Pass, sources: Sequence[Bytes], elements: int) -> npt.NDArray[Any]:
+    def _measured(self, job: Job, step: Pass, inputs: Inputs, elements: int) -> npt.NDArray[Any]:
         """What a pass measures on one slice: int64 to be added, or float64 with a row per canonical block."""
         group = self._group(job.task)
-        partial = step.measure(self._block(job, sources), group.params)
+        partial = step.measure(self._block(job, inputs), group.params)
         if step.combine == "sum":
             _require(group.strategy, partial, np.int64, partial.shape, f"pass `{step.name}`")
         else:
@@ -177,18 +189,34 @@ class Jobs:
             _require(group.strategy, partial, np.float64, shape, f"pass `{step.name}`")
         return partial
 
-    def _made(self, job: Job, sources: Sequence[Bytes]) -> Bytes | None:
+    def _made(self, job: Job, inputs: Inputs) -> Bytes | None:
         """Bytes of the output; None where they cannot be made in this way."""
         task, part = job.task, job.part
         if task.action == "strategy":
             group = self._group(task)
-            made = group.strategy.function(self._block(job, sources), **group.params)
+            made = group.strategy.function(self._block(job, inputs), **group.params)
+            if isinstance(made, Made):
+                self._write_sides(group, job, made)
+                made = made.tensor
             _require(group.strategy, made, FORMATS[task.out_dtype].raw, (part.elements,), "it")
             return np.ascontiguousarray(made).view(np.uint8)
         if task.dtype == task.out_dtype:
-            return sources[0]
-        values = sources[0].view(FORMATS[task.dtype].raw)
+            return inputs.sources[0]
+        values = inputs.sources[0].view(FORMATS[task.dtype].raw)
         return linear([values], _ONE, task.dtype, task.out_dtype).view(np.uint8)
+
+    def _write_sides(self, group: Group, job: Job, made: Made) -> None:
+        """Write what goes beside a slice of a tensor: bits at their place, one number with the first slice."""
+        for side in group.strategy.side_tensors(group.params):
+            rows, (start, n) = made.side[side.name], (job.part.start, job.part.elements)
+            kind, shape = (np.uint8, (len(group.contributions), (n + 7) // 8)) if side.bits else (np.float64, None)
+            _require(group.strategy, rows, kind, shape or (len(group.contributions),), f"side tensor `{side.name}`")
+            if start and not side.bits:
+                continue
+            for digest, row in zip(group.contributions, rows, strict=True):
+                data = np.ascontiguousarray(row).astype(row.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
+                for name in job.task.names:
+                    self._sink.write(side_name(side, digest, name), start // 8, data.data)
 
     def _known_leaves(self, job: Job) -> Leaves | None:
         """The leaves of a slice that is a copy of what was verified as it was read."""
@@ -212,10 +240,34 @@ class Jobs:
         assert task.group is not None
         return self._plan.groups[task.group]
 
-    def _block(self, job: Job, sources: Sequence[Bytes]) -> Block:
-        arrays = [data.view(FORMATS[job.task.dtype].raw) for data in sources]
+    def _block(self, job: Job, inputs: Inputs) -> Block:
+        arrays = [data.view(FORMATS[job.task.dtype].raw) for data in inputs.sources]
         base = None if job.task.base is None else arrays.pop(0)
-        return replace(head_of(self._plan, job.task, job.part), tensors=tuple(arrays), base=base, measured=job.measured)
+        extras = {
+            side.name: Extra(
+                tuple(data.view(FORMATS[side.task.dtype].raw) for data in read), side.task.dtype, side.task.shape
+            )
+            for side, read in zip(job.task.sides, inputs.sides, strict=True)
+        }
+        head = head_of(self._plan, job.task, job.part)
+        values = {"measured": job.measured, "extras": extras, "warn": self._sink.warn}
+        return replace(head, tensors=tuple(arrays), base=base, **values)
+
+
+def _read_opened(opened: OpenSlice, parts: Sequence[Slice]) -> Inputs:
+    return Inputs(opened.read(parts), [])
+
+
+def _read_whole(job: Job, arrays: list[list[Bytes]], parts: Sequence[Slice]) -> Inputs:
+    """Some ranges of a slice that has been read whole, with the same ranges of its sides, or the whole of these."""
+    sources = parts_of(arrays[0], job.task.item_bytes, job.part.start, parts)
+    return Inputs(
+        sources,
+        [
+            parts_of(read, side.task.item_bytes, job.part.start, parts) if side.elementwise else read
+            for side, read in zip(job.task.sides, arrays[1:], strict=True)
+        ],
+    )
 
 
 def head_of(plan: Plan, task: Task, part: Slice) -> Block:
@@ -235,6 +287,7 @@ def head_of(plan: Plan, task: Task, part: Slice) -> Block:
         flat_offset=task.flat_offset,
         seeds=plan.seeds,
         strategy=group.strategy.name,
+        fitted=group.fitted,
     )
 
 

@@ -37,7 +37,7 @@ class Receipt:
         output: content digest of the merged checkpoint.
         files: digest of the base's files, or None.
         tensors: root of each tensor of the output, by name.
-        side_files: SHA-256 of each file copied along, by name.
+        side_files: SHA-256 of each file copied along or written beside the tensors, by name.
         numerics: version of the determinism contract.
         version: version of the software.
         warnings: what a strategy had to say, ascending.
@@ -103,7 +103,7 @@ class Receipt:
         wrong = [name for name, value in expected.items() if getattr(self, name) != value]
         if set(self.tensors) != {tensor.name for tensor in plan.tensors}:
             wrong.append("tensors")
-        copied = {side.name for side in plan.side_files}
+        copied = {*(side.name for side in plan.side_files), *plan.added_files}
         return [*wrong, "side_files"] if set(self.side_files) != copied else wrong
 
     def to_json(self) -> dict[str, Any]:

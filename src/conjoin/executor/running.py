@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from conjoin.executor.jobs import Job, Jobs, Limits, head_of
+from conjoin.executor.jobs import Inputs, Job, Jobs, Limits, head_of
 from conjoin.executor.kept import Kept, KeptSums, Term
 from conjoin.executor.reader import Bytes, Reader
 from conjoin.executor.sinks import Sink
@@ -174,14 +174,14 @@ class RunningJobs(Jobs):
     def _pieces(self, job: Job) -> list[Slice]:
         return [job.part] if isinstance(job, _Moved) else super()._pieces(job)
 
-    def _made(self, job: Job, sources: Sequence[Bytes]) -> Bytes | None:
+    def _made(self, job: Job, inputs: Inputs) -> Bytes | None:
         if not isinstance(job, _Moved):
-            return super()._made(job, sources)
-        arrays: list[RawArray] = [data.view(FORMATS[job.task.dtype].raw) for data in sources]
+            return super()._made(job, inputs)
+        arrays: list[RawArray] = [data.view(FORMATS[job.task.dtype].raw) for data in inputs.sources]
         base = None if job.task.base is None else arrays.pop(0)
         move = job.move
         if move.kept is None:
-            made = super()._made(job, sources)
+            made = super()._made(job, inputs)
             self._keep(job, _advance(job, None, self._with_terms(job, arrays), base))
             self._sums.note("unproven" if move.failed else "begun")
             return made

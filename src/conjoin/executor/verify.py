@@ -1,5 +1,6 @@
 """Verify: is every byte of a merged checkpoint what its receipt says? Trusts no file there, repairs nothing."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from conjoin.errors import InputError, VerificationError
 from conjoin.executor.receipt import Receipt
 from conjoin.plan import Plan
-from conjoin.plan.layout import INDEX_NAME, METADATA, OutTensor, Shard, encode_index
+from conjoin.plan.layout import INDEX_NAME, METADATA, SIDE_NAME, OutTensor, Shard, encode_index
 from conjoin.progress import SILENT, Progress
 from conjoin.store.checkpoint import Checkpoint, CheckpointTensor, SourceFile, open_checkpoint
 from conjoin.store.files import NotRegularError, aligned_buffer, open_regular, read_at, read_whole, translated_os_errors
@@ -76,6 +77,11 @@ def _check_layout(folder: Path, checkpoint: Checkpoint) -> Iterator[str]:
 def _check_files(folder: Path, receipt: Receipt, plan: Plan | None) -> Iterator[str]:
     """Whether the files that came along are there and unchanged."""
     for name, digest in sorted(receipt.side_files.items()):
+        if name == SIDE_NAME:
+            found = _digest_of(folder / name)
+            if found != digest:
+                yield f"file {name} is missing" if found is None else f"file {name} has SHA-256 {found[:12]}"
+            continue
         data = _read(folder / name)
         if data is None:
             yield f"file {name} is missing"
@@ -149,6 +155,16 @@ def _read_start(file: SourceFile, size_bytes: int) -> bytes:
             return bytes(buffer[: read_at(descriptor, memoryview(buffer), 0)])
         finally:
             os.close(descriptor)
+
+
+def _digest_of(path: Path) -> Digest | None:
+    """SHA-256 of a file of any size; None where it is not there or no regular file."""
+    try:
+        descriptor = open_regular(path)
+    except (OSError, NotRegularError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return Digest(hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _read(path: Path) -> bytes | None:

@@ -40,7 +40,7 @@ def worker_count(threads: int | None, memory_bytes: int | None, cost_bytes: int,
 
     Args:
         threads: the most that are wanted; None takes the cores this process may use.
-        memory_bytes: the budget for all workers' buffers; None takes 512 MiB.
+        memory_bytes: the budget for all workers' buffers; None takes 512 MiB, or what the most expensive item takes.
         cost_bytes: what the most expensive item takes.
         what: that item, for the error.
 
@@ -52,6 +52,8 @@ def worker_count(threads: int | None, memory_bytes: int | None, cost_bytes: int,
     if wanted < 1:
         raise UsageError(f"{wanted} threads are wanted", hint="give 1 or more")
     budget = MEMORY_BYTES if memory_bytes is None else memory_bytes
+    if cost_bytes > budget and memory_bytes is None:
+        return 1  # a matrix is worked on whole
     if cost_bytes > budget:
         raise MemoryBudgetError(
             f"the memory budget of {budget} bytes is too small: {what} needs {cost_bytes} bytes",

@@ -6,6 +6,7 @@ absent or whole, and a work folder beside a whole OUT says that the last run was
 """
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -18,12 +19,12 @@ from typing import Any, Self
 from conjoin.errors import LockedError, OutputExistsError, StoreError
 from conjoin.executor.flusher import Flusher
 from conjoin.plan import Plan
-from conjoin.plan.layout import Shard
+from conjoin.plan.layout import SIDE_FOLDER, Shard
 from conjoin.plan.tasks import Leaves, Task
 from conjoin.store.files import aligned_buffer, make_directories, read_at, sync_directory, translated_os_errors
 from conjoin.store.lock import ReplicaLock
 from conjoin.wire import canonical
-from conjoin.wire.digest import LEAF_BYTES, leaf_digest, leaf_sizes, merkle_root
+from conjoin.wire.digest import LEAF_BYTES, Digest, leaf_digest, leaf_sizes, merkle_root
 
 _FORMAT = "conjoin/journal/1"
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
@@ -102,7 +103,8 @@ class WorkFolder:
         self._work = work
         self._plan = plan
         self._head = {"format": _FORMAT, "plan": plan.digest, "version": version}
-        self._shard_of: dict[str, Shard] = {name: shard for shard in plan.shards for name in shard.offsets}
+        self._shards = (*plan.shards, *(() if plan.side_shard is None else (plan.side_shard,)))
+        self._shard_of: dict[str, Shard] = {name: shard for shard in self._shards for name in shard.offsets}
         self._descriptors: dict[str, int] = {}
         self._flusher = Flusher()
         self._journal = -1
@@ -119,7 +121,7 @@ class WorkFolder:
             with translated_os_errors(self.checkpoint):
                 self._open_journal()
                 self.checkpoint.mkdir(exist_ok=True)
-                for shard in self._plan.shards:
+                for shard in self._shards:
                     self._open_shard(shard)
         except BaseException:
             self.close()
@@ -141,6 +143,8 @@ class WorkFolder:
     def check_finished(self) -> dict[int, Leaves]:
         """The tensors that the journal calls finished and whose bytes hash to the root it names, by index of task."""
         found: dict[int, Leaves] = {}
+        if self._plan.side_shard is not None:  # what was written beside a tensor is in no claim, so all is made again
+            return found
         buffer = aligned_buffer(LEAF_BYTES)
         for index, task in enumerate(self._plan.tasks):
             root = self._claims.get(task.name)
@@ -169,10 +173,17 @@ class WorkFolder:
             self.warnings.add(text)
             self._note({"warning": text})
 
+    def digest_of(self, shard: Shard) -> Digest:
+        """SHA-256 of a whole file as it is on disk now."""
+        path = self.checkpoint / shard.name
+        with translated_os_errors(path), path.open("rb") as file:
+            return Digest(hashlib.file_digest(file, "sha256").hexdigest())
+
     def add_file(self, name: str, data: bytes) -> None:
         """Write one small file of the checkpoint, durably."""
         path = self.checkpoint / name
         with translated_os_errors(path):
+            path.parent.mkdir(exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _CLOEXEC, 0o666)
             try:
                 _write_at(descriptor, memoryview(data), 0)
@@ -191,7 +202,9 @@ class WorkFolder:
             for descriptor in self._descriptors.values():
                 os.fsync(descriptor)
             self.close()
-            sync_directory(self.checkpoint)
+            for folder in (self.checkpoint / SIDE_FOLDER, self.checkpoint):
+                if folder.is_dir():
+                    sync_directory(folder)
             require_absent(out)
             os.rename(self.checkpoint, out)
             sync_directory(out.parent)
@@ -235,6 +248,7 @@ class WorkFolder:
     def _open_shard(self, shard: Shard) -> None:
         """Open a shard at its full size, with its header."""
         flags = os.O_RDWR | os.O_CREAT | _CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+        (self.checkpoint / shard.name).parent.mkdir(exist_ok=True)
         descriptor = os.open(self.checkpoint / shard.name, flags, 0o666)
         self._descriptors[shard.name] = descriptor
         if os.fstat(descriptor).st_size != shard.size_bytes:

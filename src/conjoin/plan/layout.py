@@ -8,12 +8,15 @@ from math import prod
 from typing import Any
 
 from conjoin.errors import UsageError
+from conjoin.wire.asset import Asset
 from conjoin.wire.dtype import DTYPES
 from conjoin.wire.manifest import Manifest, TensorEntry
 from conjoin.wire.safetensors import encode_header
 
 INDEX_NAME = "model.safetensors.index.json"
 RECEIPT_NAME = "conjoin.json"
+SIDE_FOLDER = "sidecars"
+SIDE_NAME = f"{SIDE_FOLDER}/sidecars.safetensors"
 CONFIG_NAME = "config.json"
 METADATA = {"format": "pt"}
 
@@ -83,6 +86,17 @@ def lay_out_shards(tensors: Sequence[OutTensor], shard_size_bytes: int) -> tuple
         head, offsets, size_bytes = encode_header([(t.name, t.dtype, t.shape) for t in part], METADATA)
         shards.append(Shard(name, head, offsets, size_bytes))
     return tuple(shards)
+
+
+def side_shard_of(tensors: Sequence[OutTensor]) -> Shard:
+    """The file for what strategies write beside the tensors."""
+    head, offsets, size_bytes = encode_header([(t.name, t.dtype, t.shape) for t in tensors], {})
+    return Shard(SIDE_NAME, head, offsets, size_bytes)
+
+
+def asset_name(asset: Asset) -> str:
+    """The file that holds an asset beside the output."""
+    return f"{SIDE_FOLDER}/asset-{asset.digest[:16]}.json"
 
 
 def encode_index(shards: Sequence[Shard], tensors: Sequence[OutTensor]) -> bytes | None:

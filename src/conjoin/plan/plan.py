@@ -1,15 +1,32 @@
 """Plan: everything about a resolve that can be checked without reading a tensor; opens no file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from conjoin.crdt.orset import root_of
-from conjoin.errors import BadRecipeError, NothingVisibleError, UnknownDigestError
-from conjoin.plan.layout import OutTensor, Shard, SideFile, choose_side_files, encode_index, lay_out_shards
+from conjoin.errors import (
+    BadRecipeError,
+    MissingAssetError,
+    NothingVisibleError,
+    UnknownDigestError,
+    WrongAssetError,
+)
+from conjoin.plan.layout import (
+    OutTensor,
+    Shard,
+    SideFile,
+    asset_name,
+    choose_side_files,
+    encode_index,
+    lay_out_shards,
+    side_shard_of,
+)
 from conjoin.plan.recipe import Recipe
+from conjoin.plan.sides import lay_out_sides
 from conjoin.plan.tasks import Group, Source, Task, draft_tasks, require_fit
 from conjoin.wire import canonical
+from conjoin.wire.asset import Asset
 from conjoin.wire.digest import Digest, raw, tagged
 from conjoin.wire.manifest import Manifest
 
@@ -46,6 +63,9 @@ class Plan:
         shards: the output's files.
         index: bytes of the index file, None for a single shard.
         side_files: the base's files that come along.
+        assets: what was learned or searched for this merge.
+        side_shard: the file of what strategies write beside the tensors, None where they write nothing.
+        side_tensors: what is in it.
     """
 
     space: Digest
@@ -62,6 +82,15 @@ class Plan:
     index: bytes | None
     side_files: tuple[SideFile, ...]
     shard_size_bytes: int
+    assets: tuple[Asset, ...] = ()
+    side_shard: Shard | None = None
+    side_tensors: tuple[OutTensor, ...] = ()
+
+    @property
+    def added_files(self) -> tuple[str, ...]:
+        """Names of the files that come from the merge itself, besides shards, index and receipt."""
+        side = () if self.side_shard is None else (self.side_shard.name,)
+        return (*side, *map(asset_name, self.assets))
 
     @cached_property
     def digest(self) -> Digest:
@@ -98,6 +127,8 @@ def make_plan(
     contributions: Sequence[tuple[Digest, Manifest, str]],
     recipe: Recipe,
     shard_size_bytes: int = SHARD_SIZE_BYTES,
+    side_cars: Callable[[Digest, str], Manifest | None] = lambda _digest, _name: None,
+    assets: Sequence[Asset] = (),
 ) -> Plan:
     """Plan a resolve and check everything that can be checked without reading a tensor.
 
@@ -108,8 +139,11 @@ def make_plan(
         contributions: (digest, tensors, own weight) in any order; a digest that is given twice counts once.
         recipe: how to combine them.
         shard_size_bytes: largest size of the data in one output file.
+        side_cars: (contribution, name) → tensors of that side-car, None where it carries none.
+        assets: what strategies of the recipe apply; others may be among them.
 
     Raises:
+        MissingSidecarError, BadSidecarError, MissingAssetError, WrongAssetError: see there.
         NothingVisibleError: there is no contribution.
         UnknownDigestError: the recipe names a contribution that is not among them.
         MismatchedTensorsError: tensors do not fit; every difference of every contribution is listed.
@@ -122,9 +156,21 @@ def make_plan(
             "there is nothing to merge: the visible set is empty", hint="`conjoin add CHECKPOINT`"
         )
     _require_known(recipe, [digest for digest, _, _ in chosen])
-    sources = [Source(digest, weights, recipe.weight_of(digest, weight)) for digest, weights, weight in chosen]
+    wanted = sorted({side.extra for step in recipe.steps for side in step.side_cars})
+    sources = [
+        Source(
+            digest,
+            weights,
+            recipe.weight_of(digest, weight),
+            {name: found for name in wanted if (found := side_cars(digest, name)) is not None},
+        )
+        for digest, weights, weight in chosen
+    ]
+    base_digest = NOTHING if base is None else base.digest
+    applied = _require_assets(recipe, assets, base_digest, [digest for digest, _, _ in chosen])
     require_fit(base, sources, recipe)
-    tasks, groups = draft_tasks(base, sources, recipe)
+    tasks, groups = draft_tasks(base, sources, recipe, applied)
+    side_tensors = lay_out_sides(tasks, groups)
     tensors = tuple(
         sorted(
             (OutTensor(name, t.out_dtype, t.shape) for t in tasks for name in t.names), key=lambda tensor: tensor.name
@@ -133,7 +179,6 @@ def make_plan(
     _require_rules_match(recipe, [tensor.name for tensor in tensors])
     shards = lay_out_shards(tensors, shard_size_bytes)
     changed = any(task.out_dtype != task.dtype for task in tasks)
-    base_digest = NOTHING if base is None else base.digest
     root = root_of([digest for digest, _, _ in chosen])
     return Plan(
         space=space,
@@ -150,7 +195,48 @@ def make_plan(
         index=encode_index(shards, tensors),
         side_files=choose_side_files(files, recipe.out_dtype if changed else None),
         shard_size_bytes=shard_size_bytes,
+        assets=tuple(applied[digest] for digest in sorted(applied)),
+        side_shard=side_shard_of(side_tensors) if side_tensors else None,
+        side_tensors=side_tensors,
     )
+
+
+def _require_assets(
+    recipe: Recipe, given: Sequence[Asset], base: Digest, contributions: Sequence[Digest]
+) -> dict[str, Asset]:
+    """The assets that the recipe names, by digest, if they were made for this merge."""
+    known = {asset.digest: asset for asset in given}
+    for step in recipe.steps:
+        if not step.asset:
+            continue
+        asset = known.get(Digest(step.asset))
+        if asset is None:
+            raise MissingAssetError(
+                f"the recipe applies asset {step.asset[:12]}, and it was not given",
+                hint="give it with `--asset FILE`; a checkpoint that was made with it has it in `sidecars`",
+            )
+        problem = _asset_problem(asset, step.strategy, base, contributions)
+        if problem:
+            raise WrongAssetError(
+                f"asset {asset.digest[:12]} {problem}",
+                hint=f"`conjoin fit {step.strategy}` makes one for what is visible now",
+            )
+    return {digest: known[Digest(digest)] for digest in recipe.assets}
+
+
+def _asset_problem(asset: Asset, strategy: str, base: Digest, contributions: Sequence[Digest]) -> str | None:
+    """Why an asset cannot be applied here, or None."""
+    if asset.strategy != strategy:
+        return f"was made for {asset.strategy}, not for {strategy}"
+    if asset.base != base:
+        return f"was made for base {asset.base[:12]}, not for {base[:12]}"
+    if list(asset.contributions) != list(contributions):
+        gone = len(set(asset.contributions) - set(contributions))
+        new = len(set(contributions) - set(asset.contributions))
+        return (
+            f"was made for another set of contributions: {new} of these are not in it, {gone} of its own are not here"
+        )
+    return None
 
 
 def _require_known(recipe: Recipe, visible: Sequence[Digest]) -> None:

@@ -11,8 +11,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
-from conjoin.errors import BadParameterError, BadRecipeError, BadWeightError
-from conjoin.strategies.base import Strategy, canonical_decimal, find_strategy, parse_decimal
+from conjoin.errors import BadParameterError, BadRecipeError, BadWeightError, MissingAssetError
+from conjoin.strategies.base import SideCar, Strategy, canonical_decimal, find_strategy, parse_decimal
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest, is_digest, tagged
 
@@ -46,6 +46,8 @@ class Step:
         version: version of the strategy's arithmetic; another version gives other bytes.
         traits: the registered strategy.
         reads_base: whether it works on task vectors with these parameters.
+        side_cars: what every contribution must carry for it with these parameters.
+        asset: digest of the asset it applies, or "".
     """
 
     strategy: str
@@ -53,6 +55,8 @@ class Step:
     version: int
     traits: Strategy = field(compare=False, repr=False)
     reads_base: bool = field(compare=False, repr=False)
+    side_cars: tuple[SideCar, ...] = field(compare=False, repr=False)
+    asset: str = field(compare=False, repr=False)
 
     @classmethod
     def of(cls, strategy: str, params: Mapping[str, object], version: object = None) -> Self:
@@ -68,8 +72,15 @@ class Step:
                 f"the recipe asks for version {version!r} of {strategy}, this software has version {found.version}",
                 hint="resolve with the software the recipe was written for, or leave `version` out to take this one",
             )
-        canonical_params = MappingProxyType(_canonical_params(found, params))
-        return cls(strategy, canonical_params, found.version, found, found.reads_base(found.parse(params)))
+        canonical_params, parsed = MappingProxyType(_canonical_params(found, params)), found.parse(params)
+        asset = next((parsed[p.name] for p in found.parameters if p.kind == "asset"), "")
+        needs = found.reads_base(parsed), found.side_cars(parsed), asset
+        if found.needs_asset(parsed) and not asset:
+            raise MissingAssetError(
+                f"{strategy} applies what was learned or searched before, and no asset is given",
+                hint=f"`conjoin fit {strategy} --help` says how to make one; then add `--asset FILE`",
+            )
+        return cls(strategy, canonical_params, found.version, found, *needs)
 
     def parsed(self, contributions: Sequence[str]) -> dict[str, Any]:
         """Parameters as a strategy takes them; a by-contribution value is a tuple in the order of `contributions`."""
@@ -206,6 +217,16 @@ class Recipe:
         """The step for the tensor of that name."""
         return next((rule.step for rule in self.rules if rule.matches(name)), self.step)
 
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Digests of the assets that it and its rules apply, ascending."""
+        return tuple(sorted({step.asset for step in self.steps if step.asset}))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of the rules, and that for all other tensors."""
+        return (*(rule.step for rule in self.rules), self.step)
+
     def weight_of(self, contribution: str, own: str) -> Fraction:
         """The exact weight of a contribution whose own weight is `own`."""
         return Fraction(self.weights.get(contribution, own))
@@ -308,7 +329,10 @@ def _canonical_params(strategy: Strategy, given: Mapping[str, object]) -> dict[s
         value = parsed[parameter.name]
         if parameter.kind == "by-contribution":
             what = f"parameter `{parameter.name}` of {strategy.name}"
-            keyed = {_require_digest(key, what): canonical_decimal(item) for key, item in (value or {}).items()}
+            keyed = {
+                _require_digest(key, what): item if isinstance(item, str) else canonical_decimal(item)
+                for key, item in (value or {}).items()
+            }
             result[parameter.name] = MappingProxyType(dict(sorted(keyed.items())))
         else:
             result[parameter.name] = canonical_decimal(value) if isinstance(value, Fraction) else value

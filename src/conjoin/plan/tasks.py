@@ -2,15 +2,22 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import prod
 from typing import Any, Literal
 
-from conjoin.errors import BadWeightError, MismatchedTensorsError, MissingBaseError
+from conjoin.errors import (
+    BadSidecarError,
+    BadWeightError,
+    MismatchedTensorsError,
+    MissingBaseError,
+    MissingSidecarError,
+)
 from conjoin.plan.fit import compare_tensors
 from conjoin.plan.recipe import Recipe, Step
-from conjoin.strategies.base import Strategy
+from conjoin.strategies.base import SideCar, Strategy
+from conjoin.wire.asset import Asset
 from conjoin.wire.digest import Digest
 from conjoin.wire.dtype import DTYPES
 from conjoin.wire.manifest import Manifest, TensorEntry
@@ -20,11 +27,34 @@ Leaves = tuple[Digest, ...]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One visible contribution as a plan needs it: digest, manifest of its weights, exact weight."""
+    """One visible contribution as a plan needs it.
+
+    Attributes:
+        digest: its digest.
+        weights: manifest of its weights.
+        weight: its exact weight.
+        extras: manifests of those of its side-cars that the recipe asks for, by name.
+    """
 
     digest: Digest
     weights: Manifest
     weight: Fraction
+    extras: Mapping[str, Manifest] = field(default_factory=dict[str, Manifest])
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What goes with each source of a task: a tensor of a side-car.
+
+    Attributes:
+        name: the name the strategy knows it by.
+        task: the side-car's tensor of every source, to be read like any other.
+        elementwise: whether it is cut with the task's tensor, or read whole.
+    """
+
+    name: str
+    task: "Task"
+    elementwise: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +72,7 @@ class Task:
         base: leaves of the base's tensor, or None where the strategy does not need it.
         group: index of the group, None for other actions than `strategy`.
         flat_offset: index of the first element in the concatenation of the group's tensors.
+        sides: what goes with the sources.
     """
 
     names: tuple[str, ...]
@@ -53,6 +84,7 @@ class Task:
     base: Leaves | None = None
     group: int | None = None
     flat_offset: int = 0
+    sides: tuple[Side, ...] = ()
 
     @property
     def name(self) -> str:
@@ -86,7 +118,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Group:
-    """The tensors that one strategy sees as one model: same strategy, parameters, contributions and use of the base."""
+    """The tensors that one strategy sees as one model: same strategy, parameters, contributions and use of the base.
+
+    `fitted` holds the values of the asset that the strategy applies, if any.
+    """
 
     strategy: Strategy
     params: Mapping[str, Any]
@@ -94,6 +129,7 @@ class Group:
     weights: tuple[Fraction, ...]
     tasks: tuple[int, ...]
     elements: int
+    fitted: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +166,13 @@ def require_fit(base: Manifest | None, sources: Sequence[Source], recipe: Recipe
         )
 
 
-def draft_tasks(base: Manifest | None, sources: Sequence[Source], recipe: Recipe) -> tuple[list[Task], list[Group]]:
+def draft_tasks(
+    base: Manifest | None, sources: Sequence[Source], recipe: Recipe, assets: Mapping[str, Asset]
+) -> tuple[list[Task], list[Group]]:
     """Every task in name order, tied tensors joined, and the groups.
 
     Raises:
+        MissingSidecarError, BadSidecarError: contributions lack what a strategy needs, or it does not fit.
         MissingBaseError: a strategy needs the base, or a base's tensor, that is not there.
         BadWeightError: the weights of a normalising strategy add up to zero.
     """
@@ -141,7 +180,7 @@ def draft_tasks(base: Manifest | None, sources: Sequence[Source], recipe: Recipe
     if base is None or recipe.extra == "keep":
         names.update(name for source in sources for name in source.weights.by_name)
     drafts = [_draft(name, base, sources, recipe) for name in sorted(names)]
-    return _group(_join_tied(drafts), sources)
+    return _group(_join_tied(drafts), sources, assets)
 
 
 def _draft(name: str, base: Manifest | None, sources: Sequence[Source], recipe: Recipe) -> _Draft:
@@ -180,9 +219,68 @@ def _draft(name: str, base: Manifest | None, sources: Sequence[Source], recipe: 
         "strategy",
         tuple(entry.leaves for entry in entries),
         root.leaves if step.reads_base and root is not None else None,
+        sides=side_tasks(step, name, entries[0].shape, [sources[index] for index in members]),
     )
     roots = (root.root if root is not None else Digest(""), *(entry.root for entry in entries))
     return _Draft(task, step, tuple(members), roots)
+
+
+def side_tasks(step: Step, name: str, shape: tuple[int, ...], sources: Sequence[Source]) -> tuple[Side, ...]:
+    """What goes with the sources of the tensor `name` for the strategy of a step.
+
+    Raises:
+        MissingSidecarError: a contribution carries no such side-car.
+        BadSidecarError: a side-car lacks the tensor, or has it in another shape, or dtypes differ.
+    """
+    sides: list[Side] = []
+    for wanted in step.side_cars:
+        bare = [source.digest for source in sources if wanted.extra not in source.extras]
+        if bare:
+            raise MissingSidecarError(
+                f"{step.strategy} needs the side-car `{wanted.extra}`, and {len(bare)} contributions carry none",
+                where="\n".join(bare),
+                hint=f"make it with `conjoin stats {wanted.extra}` and add the contribution with "
+                f"`--extra {wanted.extra}=FILE`",
+            )
+        expected = wanted.shape(shape)
+        if expected is None:
+            continue
+        key = wanted.key(name)
+        entries = [source.extras[wanted.extra].by_name.get(key) for source in sources]
+        if not wanted.required and not any(entries):
+            continue
+        sides.append(_side(wanted, name, key, expected, sources, entries))
+    return tuple(sides)
+
+
+def _side(
+    wanted: SideCar,
+    name: str,
+    key: str,
+    shape: tuple[int, ...],
+    sources: Sequence[Source],
+    entries: Sequence[TensorEntry | None],
+) -> Side:
+    """The side tensors of one tensor, if they fit."""
+    problems: list[str] = []
+    dtypes = {entry.dtype for entry in entries if entry is not None}
+    for source, entry in zip(sources, entries, strict=True):
+        at = f"contribution {source.digest[:12]}: `{key}`"
+        if entry is None:
+            problems.append(f"{at} is missing")
+        elif tuple(entry.shape) != shape:
+            problems.append(f"{at} is {tuple(entry.shape)}, not {shape}")
+        elif entry.kind.kind != "float" or len(dtypes) > 1:
+            problems.append(f"{at} is {entry.dtype}; side-cars of all contributions have one float dtype")
+    if problems:
+        raise BadSidecarError(
+            f"side-car `{wanted.extra}` does not fit tensor `{name}`:\n" + "\n".join(f"  {p}" for p in problems),
+            hint=f"make it again with `conjoin stats {wanted.extra}`, for the same model",
+        )
+    found = [entry for entry in entries if entry is not None]
+    dtype = found[0].dtype
+    leaves = tuple(entry.leaves for entry in found)
+    return Side(wanted.name, Task((key,), dtype, dtype, shape, "copy", leaves), wanted.elementwise)
 
 
 def _copy(name: str, entry: TensorEntry, recipe: Recipe) -> _Draft:
@@ -219,7 +317,8 @@ def _join_tied(drafts: Sequence[_Draft]) -> list[_Draft]:
         # An empty tensor, or one that is only copied, gains nothing from being joined.
         key: object = task.name
         if draft.step is not None:
-            key = (task.dtype, task.shape, draft.roots, draft.members, task.base is None, _step_key(draft.step))
+            sides = tuple((side.name, side.task.sources) for side in task.sides)
+            key = (task.dtype, task.shape, draft.roots, draft.members, task.base is None, _step_key(draft.step), sides)
         first = joined.get(key)
         if first is None:
             joined[key] = draft
@@ -232,7 +331,9 @@ def _step_key(step: Step) -> str:
     return repr(sorted(step.to_json().items(), key=lambda item: item[0]))
 
 
-def _group(drafts: Sequence[_Draft], sources: Sequence[Source]) -> tuple[list[Task], list[Group]]:
+def _group(
+    drafts: Sequence[_Draft], sources: Sequence[Source], assets: Mapping[str, Asset]
+) -> tuple[list[Task], list[Group]]:
     """Number the groups and give every task its place in its group."""
     indices: dict[object, int] = {}
     members: dict[int, list[int]] = defaultdict(list)
@@ -250,10 +351,12 @@ def _group(drafts: Sequence[_Draft], sources: Sequence[Source]) -> tuple[list[Ta
             members[group].append(number)
             elements[group] += task.elements
         tasks.append(task)
-    return tasks, [_make_group(d, sources, members[i], elements[i]) for i, d in enumerate(firsts)]
+    return tasks, [_make_group(d, sources, members[i], elements[i], assets) for i, d in enumerate(firsts)]
 
 
-def _make_group(draft: _Draft, sources: Sequence[Source], tasks: Sequence[int], elements: int) -> Group:
+def _make_group(
+    draft: _Draft, sources: Sequence[Source], tasks: Sequence[int], elements: int, assets: Mapping[str, Asset]
+) -> Group:
     assert draft.step is not None
     chosen = [sources[index] for index in draft.members]
     contributions = tuple(source.digest for source in chosen)
@@ -264,4 +367,7 @@ def _make_group(draft: _Draft, sources: Sequence[Source], tasks: Sequence[int], 
             f"the weights of the {len(chosen)} contributions to tensor `{draft.task.name}` add up to zero",
             hint=f"{strategy.name} divides by their sum; give one of them a positive weight",
         )
-    return Group(strategy, draft.step.parsed(contributions), contributions, weights, tuple(tasks), elements)
+    params = draft.step.parsed(contributions)
+    strategy.check(params, weights)
+    fitted = assets[draft.step.asset].values if draft.step.asset else None
+    return Group(strategy, params, contributions, weights, tuple(tasks), elements, fitted)

@@ -83,6 +83,8 @@ def register(app: typer.Typer) -> None:
             "conjoin resolve linear --weight 7f3a91c2=0.7 --weight 02be44d0=0.3 -o merged/",
             "conjoin resolve --recipe recipe.json -o merged/",
             "conjoin resolve weight_average --running -o merged/",
+            "conjoin resolve safe_merge -p role.7f3a91c2=safe -p role.02be44d0=unaligned -o merged/",
+            "conjoin resolve ada_merging --asset asset.json -o merged/",
         ),
     )(resolve)
     app.command(
@@ -160,6 +162,12 @@ def resolve(
             help="Compute on a device of torch (extra `torch`), such as cuda: the same bytes.",
         ),
     ] = None,
+    assets: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--asset", metavar="FILE", help="What `conjoin fit` made, for strategies that apply what was learned."
+        ),
+    ] = None,
     running: Annotated[
         bool,
         typer.Option(
@@ -177,6 +185,8 @@ def resolve(
     Every replica that sees the same contributions makes the same bytes. OUT is a Hugging Face folder with a receipt,
     conjoin.json; config and tokenizer come from the base.
     """
+    from conjoin.store.assets import read_asset
+
     shell = Shell.of(ctx, where, as_json, quiet)
     shard_size_bytes = size_in_bytes(shard_size, "--shard-size")
     memory_bytes = None if memory is None else size_in_bytes(memory, "--memory")
@@ -189,9 +199,11 @@ def resolve(
     }
     options = {name: value.value for name, value in chosen.items() if value is not None}
     with shell.replica() as replica, shell.bar() as bar:
+        known = [read_asset(path) for path in assets or ()]
+        chosen_asset = known[0].digest if len(known) == 1 else None
         sums = replica.running_sums() if running else None
         receipt = replica.resolve(
-            _recipe(replica, strategy, recipe, params or [], weights or [], options),
+            _recipe(replica, strategy, recipe, params or [], weights or [], options, chosen_asset),
             out,
             shard_size_bytes=shard_size_bytes,
             threads=threads,
@@ -199,6 +211,7 @@ def resolve(
             trust_store=trust_store,
             device=device,
             running=sums or False,
+            assets=known,
             progress=bar,
         )
 
@@ -235,6 +248,7 @@ def _recipe(
     params: list[str],
     weights: list[str],
     options: dict[str, str],
+    asset: str | None,
 ) -> "Recipe":
     """The recipe that the command line states, by a file or by options."""
     if file is not None:
@@ -250,7 +264,10 @@ def _recipe(
         return read_recipe(file.read_bytes())
     if strategy is None:
         raise UsageError("no strategy is named", hint="`conjoin strategies` lists them; or give `--recipe FILE`")
-    return replica.recipe(strategy, parameters(params), weights=assignments(weights, "--weight", "DIGEST=W"), **options)
+    given = parameters(params)
+    if asset is not None:
+        given.setdefault("asset", asset)
+    return replica.recipe(strategy, given, weights=assignments(weights, "--weight", "DIGEST=W"), **options)
 
 
 def verify(
