@@ -263,6 +263,14 @@ class StrategySuite:
     vectors: ClassVar[list[dict[str, Any]]] = [{}]
     """Settings that vector files pin; `tools/vectors/make_vectors.py` writes them."""
 
+    shapes: ClassVar[Mapping[str, int | tuple[int, ...]]] = {
+        "b.weight": (28, 25),
+        "a.bias": 1,
+        "c.weight": (25, 41),
+        "d.norm": 1025,
+    }
+    """What the backends are compared on; smaller where the reference takes its time, as with matrices."""
+
     @property
     def subject(self) -> Strategy:
         """The strategy under test."""
@@ -320,7 +328,7 @@ class StrategySuite:
     @pytest.mark.parametrize("form", FORMATS)
     def test_backends_agree(self, form: str) -> None:
         """The reference and the compiled arithmetic give the same bytes, for every setting and output format."""
-        model = wild_model(form, 4, {"b.weight": (28, 25), "a.bias": 1, "c.weight": (25, 41), "d.norm": 1025})
+        model = wild_model(form, 4, self.shapes)
         others = zip(self.settings()[1:], itertools.cycle(FORMATS), strict=False)
         for setting, out_form in [*(({}, out_form) for out_form in FORMATS), *others]:
             with backend("reference"):
