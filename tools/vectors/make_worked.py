@@ -24,9 +24,9 @@ SUM = [11, 4, 2, 0, 4, -11, 2, 6]
 """Στ, in eighths."""
 
 
-def hexed(values: list[Fraction] | list[float]) -> str:
-    """F64 patterns; an exact rational is rounded once, by the standard library."""
-    return b"".join(struct.pack("<d", float(value)) for value in values).hex()
+def hexed(values: list[Fraction] | list[float], form: str = "F64") -> str:
+    """F64 patterns, or F32; a rational is rounded by the standard library, for F32 to float64 first."""
+    return b"".join(struct.pack("<d" if form == "F64" else "<f", float(value)) for value in values).hex()
 
 
 def example(
@@ -41,7 +41,7 @@ def example(
 ) -> None:
     """Write one file; the contributions are the base plus the three task vectors unless given.
 
-    `more` may hold `base` (list), `shapes`, `extras` and `fitted` as a vector file has them.
+    `more` may hold `base` (list), `shapes`, `extras`, `fitted` and `out_format` as a vector file has them.
     """
     thetas = contributions or [[b + Fraction(t, 8) for b, t in zip(BASE, tau, strict=True)] for tau in TAU]
     digests = DIGESTS[: len(thetas)]
@@ -56,7 +56,7 @@ def example(
         "weights": dict(zip(digests, weights, strict=False)),
         "seeds": SEED,
         "out_format": "F64",
-        "out": {"w": hexed(out)},
+        "out": {"w": hexed(out, more.get("out_format", "F64"))},
         **more,
     }
     folder = TARGET / strategy
@@ -121,15 +121,17 @@ def philox(counter: list[int], key: list[int]) -> list[int]:
     return c
 
 
+def draws(strategy: str, digest: str, count: int) -> list[int]:
+    """The first draws of a contribution in the tensor `w` under a seed of zeros."""
+    named = b"conjoin/draw/1" + bytes(32) + strategy.encode() + b"\0w\0" + bytes.fromhex(digest)
+    name = struct.unpack("<4I", hashlib.sha256(named).digest()[:16])
+    stream = [word for at in range((count + 3) // 4) for word in philox([at, 0, *name[2:]], list(name[:2]))]
+    return stream[:count]
+
+
 def dare_family() -> None:
     """Drop with probability one half; what is kept counts twice."""
-    kept: list[list[int]] = []
-    for digest in DIGESTS:
-        named = b"conjoin/draw/1" + bytes(32) + b"dare\0w\0" + bytes.fromhex(digest)
-        words = struct.unpack("<4I", hashlib.sha256(named).digest()[:16])
-        stream = philox([0, 0, words[2], words[3]], [words[0], words[1]])
-        stream += philox([1, 0, words[2], words[3]], [words[0], words[1]])
-        kept.append([int(word >= 2**31) for word in stream])
+    kept = [[int(word >= 2**31) for word in draws("dare", digest, 8)] for digest in DIGESTS]
     update = [sum(2 * m[i] * tau[i] for m, tau in zip(kept, TAU, strict=True)) for i in range(8)]
     example("dare", "half", {"density": "0.5", "scale": "1"}, plus(update))
     example("dare", "all", {"density": "1", "scale": "0.5"}, plus(["5.5", "2", "1", "0", "2", "-5.5", "1", "3"]))

@@ -1,18 +1,8 @@
 """DARE-TIES on the three: masks drawn by Philox as it is written out in make_worked, the rest with a pencil."""
 
-import hashlib
-import struct
 from fractions import Fraction
 
-from make_worked import DIGESTS, TAU, example, philox, plus
-
-
-def words(strategy: str, digest: str, count: int) -> list[int]:
-    """The first draws of a contribution in the tensor `w` under a seed of zeros."""
-    named = b"conjoin/draw/1" + bytes(32) + strategy.encode() + b"\0w\0" + bytes.fromhex(digest)
-    name = struct.unpack("<4I", hashlib.sha256(named).digest()[:16])
-    stream = [word for at in range((count + 3) // 4) for word in philox([at, 0, *name[2:]], list(name[:2]))]
-    return stream[:count]
+from make_worked import DIGESTS, TAU, draws, example, plus
 
 
 def merged(rows: list[list[Fraction]], agg: str, *, plus_wins: bool) -> list[Fraction]:
@@ -28,7 +18,7 @@ def merged(rows: list[list[Fraction]], agg: str, *, plus_wins: bool) -> list[Fra
     return update
 
 
-KEPT = [[int(word >= 2**31) for word in words("dare_ties", digest, 8)] for digest in DIGESTS]
+KEPT = [[int(word >= 2**31) for word in draws("dare_ties", digest, 8)] for digest in DIGESTS]
 TWICE = [[Fraction(2 * t * m) for t, m in zip(tau, mask, strict=True)] for tau, mask in zip(TAU, KEPT, strict=True)]
 
 
