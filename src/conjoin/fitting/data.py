@@ -23,6 +23,7 @@ MASK = "attention_mask"
 _KINDS = {"BOOL": "?", "U8": "u1", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 _FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 _TEXT_FORM = 'write one JSON object per line: {"text": "…", "label": 0}; the label may be left out in all lines'
+_NO_TOKENIZER = "copy the base's tokenizer files into the folder, or give the inputs as a safetensors file"
 _UNBOUNDED_TOKENS = 1 << 20
 """Tokenizers without a limit of their own state one beyond this."""
 
@@ -205,6 +206,10 @@ def _tokens(
 ) -> tuple[dict[str, list[npt.NDArray[Any]]], dict[str, int]]:
     """Per input one row of token numbers per text, cut at the tokenizer's limit; and what fills up shorter rows."""
     hf = transformers()
+    if not any(
+        name.startswith(("tokenizer.", "vocab.")) or name.endswith((".model", ".spm")) for name in _names(folder)
+    ):
+        _refuse("the folder has no tokenizer, so the text cannot be read", os.fspath(folder), _NO_TOKENIZER)
     try:
         with quiet(hf):
             reader = hf.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
@@ -212,7 +217,7 @@ def _tokens(
         raise BadDataError(
             f"the folder's tokenizer cannot be used: {(str(cause).strip().splitlines() or [''])[0]}",
             where=os.fspath(folder),
-            hint="give the inputs as a safetensors file, or copy the base's tokenizer files into the folder",
+            hint=_NO_TOKENIZER,
         ) from cause
     longest = int(reader.model_max_length)
     bounded = longest < _UNBOUNDED_TOKENS
@@ -224,6 +229,13 @@ def _tokens(
         for name, row in found.items():
             columns.setdefault(name, []).append(np.array(row, np.int64))
     return columns, {name: reader.pad_token_id or 0 if name == "input_ids" else 0 for name in columns}
+
+
+def _names(folder: str | os.PathLike[str]) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def _stacked(rows: Sequence[npt.NDArray[Any]], fill: int | None) -> npt.NDArray[Any]:

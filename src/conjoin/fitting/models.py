@@ -40,6 +40,7 @@ class Model:
         module: the torch module, float32; its own values are never used where the checkpoint has some.
         where: the folder or factory, as errors name it.
         names: tensor name of the checkpoint → its name in the module. Names of one tied tensor have the same value.
+        tied: every name of a tensor in the module → the one that stands for all of its names.
         unused: tensors of the checkpoint that the model does not have.
         missing: float tensors of the model that the checkpoint does not have; they must come with a head.
         causal: position t of the logits predicts token t + 1.
@@ -49,6 +50,7 @@ class Model:
     module: Any
     where: str
     names: Mapping[str, str]
+    tied: Mapping[str, str]
     unused: tuple[str, ...]
     missing: tuple[str, ...]
     causal: bool
@@ -217,6 +219,7 @@ def build(module: Any, where: str, shapes: Shapes) -> Model:
         module,
         where,
         names,
+        {name: first[id(tensor)] for name, tensor in own.items()},
         unused=tuple(sorted(name for name in shapes if name not in names)),
         missing=tuple(sorted(name for name in first.values() if name not in held and own[name].is_floating_point())),
         causal=type(module).__name__.endswith(("ForCausalLM", "LMHeadModel")) or bool(getattr(module, "causal", False)),
