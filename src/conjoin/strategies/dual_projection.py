@@ -1,0 +1,115 @@
+"""DOP: the task vector nearest to all of them, each seen in its own input and output directions."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from conjoin import kernels
+from conjoin.strategies import matrices
+from conjoin.strategies.base import Block, RawArray, Scope, Share, strategy
+from conjoin.strategies.matrices import Matrix
+
+NULL = 1e-10
+"""Share of the largest a + b below which no task vector says anything about a pair of directions."""
+
+
+def _correction(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float]) -> Matrix:
+    """Y with A Y + Y B = Σ αᵢ (τᵢτᵢᵀDᵢ + Dᵢτᵢᵀτᵢ), A = Σ αᵢ τᵢτᵢᵀ, B = Σ αᵢ τᵢᵀτᵢ; 0 in the pairs without a say."""
+    m, n = taus[0].shape
+    if m > n:
+        return _correction([tau.T for tau in taus], [part.T for part in parts], weights).T
+    a, b, c = np.zeros((m, m)), np.zeros((n, n)), np.zeros((m, n))
+    for tau, part, weight in zip(taus, parts, weights, strict=True):
+        square = kernels.gram(tau, wide=True)
+        a += weight * square
+        b += weight * kernels.gram(tau.T, wide=True)
+        c += weight * kernels.gemm(square, part, wide=True)
+        c += weight * kernels.gemm(kernels.gemm(part, tau.T, wide=True), tau, wide=True)
+    (rows, p), (columns, q) = kernels.eigh(a), kernels.eigh(b)
+    sums = rows[:, np.newaxis] + columns
+    told = sums > NULL * max(float(sums.max()), 0.0)
+    inner = kernels.gemm(kernels.gemm(p.T, c, wide=True), q, wide=True)
+    inner = np.where(told, inner / np.where(told, sums, 1.0), 0.0)
+    return kernels.gemm(kernels.gemm(p, inner, wide=True), q.T, wide=True)
+
+
+def _moved(centre: Matrix, taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float]) -> Matrix:
+    """The minimiser, centre + Y; the centre itself where all are equal."""
+    if not any(part.any() for part in parts) or not any(tau.any() for tau in taus):
+        return centre
+    seen, _ = matrices.scaled(taus)
+    apart, unit = matrices.scaled(parts)
+    return matrices.moved(centre, _correction(seen, apart, weights), unit)
+
+
+def _closed(x: Block) -> RawArray:
+    """All contributions at once."""
+    total = sum(x.weights, Fraction(0))
+    centre = matrices.mean_matrix(x)
+    parts = [matrices.difference(x, matrices.decoded(x, raw), centre) for raw in x.tensors]
+    weights = [float(weight / total) for weight in x.weights]
+    return matrices.encoded(x, _moved(centre, matrices.task_vectors(x), parts, weights))
+
+
+def _pair(x: Block, at: int, share: Fraction) -> tuple[Fraction, Fraction]:
+    """Weights of what is merged of the first `at` contributions and of the next one, together 1."""
+    before = share * sum(x.weights[:at], Fraction(0)) / at
+    after = (1 - share) * x.weights[at]
+    return before / (before + after), after / (before + after)
+
+
+def _sequential(x: Block, origin: Matrix, share: Fraction) -> RawArray:
+    """One contribution after the other, in canonical order."""
+    merged = matrices.decoded(x, x.tensors[0])
+    for at, raw in enumerate(x.tensors[1:], start=1):
+        other = matrices.decoded(x, raw)
+        before, after = (float(weight) for weight in _pair(x, at, share))
+        apart = matrices.difference(x, other, merged)
+        centre = merged + after * apart
+        parts = [matrices.difference(x, matrix, centre) for matrix in (merged, other)]
+        taus = [matrices.difference(x, matrix, origin) for matrix in (merged, other)]
+        merged = _moved(centre, taus, parts, (before, after))
+    return matrices.encoded(x, merged)
+
+
+def _sequential_mean(x: Block) -> RawArray:
+    """The rule for vectors of the fold: the mean of what is merged and the next one, by weight."""
+    terms = [Fraction(1)]
+    for at in range(1, len(x.weights)):
+        before, after = _pair(x, at, Fraction(1, 2))
+        terms = [before * term for term in terms] + [after]
+    return kernels.linear(x.tensors, kernels.coefficients(terms), x.format, x.out_format)
+
+
+@strategy(
+    scope=Scope.MATRIX,
+    needs_base=True,
+    normalises=True,
+    source="Yang et al., NeurIPS 2025, Continual Model Merging without Data: Dual Projections; EnnengYang/DOP",
+)
+def dual_projection(
+    x: Block, *, variant: Literal["closed", "sequential"] = "closed", share: Share = Fraction("0.8")
+) -> RawArray:
+    """Find the task vector nearest to all, where each counts its distance in the directions that it uses.
+
+    τ = argmin Σᵢ αᵢ (‖Sᵢ Uᵢᵀ (τ − τᵢ)‖² + ‖(τ − τᵢ) Vᵢ Sᵢ‖²),   τᵢ = Uᵢ Sᵢ Vᵢᵀ,   αᵢ = wᵢ / Σ w
+
+    The gradient is 0 where A τ + τ B = 2 Σᵢ αᵢ τᵢτᵢᵀτᵢ with A = Σᵢ αᵢ τᵢτᵢᵀ, B = Σᵢ αᵢ τᵢᵀτᵢ. With the eigenvectors of
+    both that is one division per pair of directions; a pair with a + b ≤ 10⁻¹⁰ of the largest takes the mean.
+    Shapes: x.tensors (k, n) as k matrices (dim 0, the others), x.base (n,), x.weights (k,) → (n,).
+    Defaults: variant closed; share 0.8, of `sequential` only; w = 1.
+    variant: `closed` is the minimiser for all contributions at once. It is not the published procedure but the solution
+    of its problem: no order, no step size. `sequential` merges one after the other in canonical order, what is merged
+    so far with weight `share` and the next one with 1 − share, as published; those with small digests count more.
+    Weights: of `sequential`, share · (mean weight so far) against (1 − share) · wᵢ.
+    Edge cases: vectors and scalars are averaged (of `sequential`, with each next one in turn). Task vectors that share
+    neither rows nor columns are added without dilution. Equal contributions give exactly that; k = 1 gives θ₁.
+    Differs: the authors take 200 steps of Adam from the mean, may adapt the share, and leave out the last 10⁻⁵ of the
+    singular values; both variants solve for the minimum itself and leave nothing out.
+    """
+    x, origin = matrices.present(x), x.origin
+    if not matrices.is_matrix(x):
+        return matrices.mean(x) if variant == "closed" else _sequential_mean(x)
+    return _closed(x) if variant == "closed" else _sequential(x, matrices.decoded(x, origin), share)
