@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from conjoin.plan import Recipe
     from conjoin.replica import Replica
     from conjoin.strategies.base import Block, Scope, strategy
+    from conjoin.task_models import TaskModel, load_task
     from conjoin.verification import Verification, verify
     from conjoin.wire.asset import Asset
 
@@ -30,7 +31,9 @@ _HOMES = {
     "Replica": "conjoin.replica",
     "Scope": "conjoin.strategies.base",
     "Verification": "conjoin.verification",
+    "TaskModel": "conjoin.task_models",
     "join": "conjoin.crdt",
+    "load_task": "conjoin.task_models",
     "resolve": "conjoin.memory",
     "strategy": "conjoin.strategies.base",
     "verify": "conjoin.verification",
@@ -46,9 +49,11 @@ __all__ = [
     "Recipe",
     "Replica",
     "Scope",
+    "TaskModel",
     "Verification",
     "__version__",
     "join",
+    "load_task",
     "resolve",
     "strategy",
     "verify",

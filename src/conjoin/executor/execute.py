@@ -15,7 +15,7 @@ from conjoin.plan import Plan
 from conjoin.plan.layout import INDEX_NAME, RECEIPT_NAME, SideFile, asset_name, rewrite_config
 from conjoin.plan.tasks import Leaves
 from conjoin.progress import SILENT, Progress
-from conjoin.store.base import Store
+from conjoin.store.base import Store, read_tensor
 from conjoin.wire.digest import Digest, sha256
 from conjoin.wire.manifest import Manifest, TensorEntry
 from conjoin.wire.objects import leaf_name
@@ -158,9 +158,5 @@ def output_manifest(plan: Plan, leaves: Mapping[int, Leaves]) -> Manifest:
 
 def read_side_file(store: Store, side: SideFile) -> bytes:
     """The bytes of a side file as the output holds them."""
-    data = bytearray(side.entry.size_bytes)
-    view, position = memoryview(data), 0
-    for leaf, size in zip(side.entry.leaves, side.entry.leaf_sizes(), strict=True):
-        store.read_leaf(leaf, view[position : position + size])
-        position += size
+    data = read_tensor(store, side.entry)
     return bytes(data) if side.config_dtype is None else rewrite_config(bytes(data), side.config_dtype)

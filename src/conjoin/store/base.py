@@ -12,7 +12,7 @@ from conjoin.errors import DamagedObjectError, MissingObjectError, TrustError
 from conjoin.store.files import Bytes
 from conjoin.wire.digest import LEAF_BYTES, Digest, leaf_digest, sha256
 from conjoin.wire.envelope import unseal
-from conjoin.wire.manifest import MANIFEST_BYTES_MAX, Manifest
+from conjoin.wire.manifest import MANIFEST_BYTES_MAX, Manifest, TensorEntry
 from conjoin.wire.objects import OperationName, leaf_name, parse_leaf, parse_manifest, parse_operation
 
 ENVELOPE_BYTES_MAX = 256 * 1024
@@ -107,6 +107,16 @@ def holds(store: Store, name: str) -> bool:
     """Whether a copy of the object is not needed: it is here, and not in a file outside that has changed since."""
     holds_it = getattr(store, "holds", None)
     return cast("bool", holds_it(name)) if holds_it else store.has(name)
+
+
+def read_tensor(store: Store, entry: TensorEntry) -> bytearray:
+    """All bytes of one tensor, or of one file that is kept as a tensor; each leaf is verified."""
+    data = bytearray(entry.size_bytes)
+    view, position = memoryview(data), 0
+    for leaf, size in zip(entry.leaves, entry.leaf_sizes(), strict=True):
+        store.read_leaf(leaf, view[position : position + size])
+        position += size
+    return data
 
 
 def is_object(name: str) -> bool:

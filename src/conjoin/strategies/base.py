@@ -159,6 +159,25 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskBlock:
+    """A merged tensor, from which one contribution's own is made again.
+
+    Attributes:
+        merged: (n,) patterns of `out_format`, as the strategy made it.
+        base: (n,) patterns of `format`.
+        format: format of what was merged.
+        out_format: format of the merged tensor.
+        side: the contribution's side tensors by SideTensor name: (⌈n/8⌉,) uint8 of bits, or (1,) float64.
+    """
+
+    merged: RawArray
+    base: RawArray
+    format: str
+    out_format: str
+    side: Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """One slice of one tensor, across the base and every contribution in canonical order.
 
@@ -402,6 +421,7 @@ class Strategy:
     check: Callable[[Params, tuple[Fraction, ...]], None] = lambda _params, _weights: None
     needs_asset: Callable[[Params], bool] = lambda _: False
     together: Callable[[Params, tuple[int, ...]], int] = lambda _params, _shape: 1
+    one_task: Callable[[TaskBlock, Params], RawArray] | None = None
 
     def reads_base(self, params: Params) -> bool:
         """Whether blocks hold the base with these parameters; where they do not, it is not read at all."""
@@ -471,6 +491,7 @@ def strategy(
     check: Callable[[Params, tuple[Fraction, ...]], None] = lambda _params, _weights: None,
     needs_asset: Callable[[Params], bool] = lambda _: False,
     together: Callable[[Params, tuple[int, ...]], int] = lambda _params, _shape: 1,
+    one_task: Callable[[TaskBlock, Params], RawArray] | None = None,
     version: int = 1,
 ) -> Callable[[StrategyFunction], StrategyFunction]:
     """Declare a strategy. Its keyword parameters, their annotations and defaults become its declared parameters.
@@ -493,6 +514,8 @@ def strategy(
         needs_asset: params → whether it does nothing without an asset, which its parameter `asset: Asset = ""` takes.
         together: (params, shape) → how many neighbours, such as a row, no slice may part: slices of a tensor of that
             shape are whole multiples of it, but for the last. Not for samples, and not for MATRIX.
+        one_task: (merged tensor with one contribution's side tensors, params) → that contribution's own tensor, (n,)
+            patterns of the output's format; for strategies whose result is one model per task.
         version: goes up whenever the output bytes change.
     """
 
@@ -517,6 +540,7 @@ def strategy(
             check,
             needs_asset,
             together,
+            one_task,
         )
         return function
 
