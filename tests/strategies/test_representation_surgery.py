@@ -25,7 +25,8 @@ class TestRepresentationSurgery(StrategySuite):
     vectors: ClassVar = [{}, {"inner": "task_arithmetic"}, {"inner": "ties", "density": "0.5"}]
 
     def fit(self, model, setting):
-        return {"adapter": {digest: adapter(2, 3, salt) for salt, digest in enumerate(model.digests)}}
+        inner = setting.get("inner", "weight_average")
+        return {"inner": inner, "adapters": {digest: adapter(2, 3, salt) for salt, digest in enumerate(model.digests)}}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ class TestRepresentationSurgery(StrategySuite):
 )
 def test_the_backbone_is_that_of_the_inner_merge(inner, setting):
     model = wild_model("BF16", 3, {"w": (20, 25), "b": 7})
-    fitted = TestRepresentationSurgery().fit(model, {})
+    fitted = TestRepresentationSurgery().fit(model, {"inner": inner})
     expected = run(find_strategy(inner), model, setting)
     assert_same(run(SUBJECT, replace(model, fitted=fitted), {"inner": inner, **setting}), expected)
 
@@ -52,5 +53,12 @@ def test_a_broken_adapter_is_named(broken):
     model = wild_model("F32", 2, {"w": 3})
     adapters = {model.digests[0]: adapter(2, 3, 0)} | ({} if broken is None else {model.digests[1]: broken})
     with pytest.raises(WrongAssetError, match="adapter") as error:
-        run(SUBJECT, replace(model, fitted={"adapter": adapters}))
+        run(SUBJECT, replace(model, fitted={"inner": "weight_average", "adapters": adapters}))
     assert model.digests[1] in str(error.value)
+
+
+def test_adapters_of_another_backbone_are_refused():
+    model = wild_model("F32", 2, {"w": 3})
+    fitted = TestRepresentationSurgery().fit(model, {"inner": "ties"})
+    with pytest.raises(WrongAssetError, match="merged by ties, not by weight_average"):
+        run(SUBJECT, replace(model, fitted=fitted))

@@ -19,14 +19,19 @@ def trimming(params: Params) -> dict[str, Any]:
     return {**NOTHING, "density": params["density"], "trim_scope": "model", "zero_sign": "majority"}
 
 
-def require_adapters(x: Block) -> None:
-    """Refuse an asset without an adapter for every contribution.
+def require_adapters(x: Block, inner: str) -> None:
+    """Refuse an asset without an adapter for every contribution, or with adapters for another backbone.
 
     Raises:
         MissingAssetError: there is no asset.
         WrongAssetError: so it is.
     """
-    adapters = x.learned.get("adapter")
+    adapters, known = x.learned.get("adapters"), x.learned.get("inner")
+    if known != inner:
+        raise WrongAssetError(
+            f"the adapters of the asset are for a backbone merged by {known}, not by {inner}",
+            hint=f"`-p inner={known}`, or fit again",
+        )
     for digest in x.contributions:
         one = adapters.get(digest) if isinstance(adapters, dict) else None
         rank, down, up = (one.get(part) if isinstance(one, dict) else None for part in ("rank", "down", "up"))
@@ -70,7 +75,7 @@ def representation_surgery(
     Differs: nothing from the paper. Moving weights by the means of features' drift, which other code does under this
     name, changes nothing: the mean drift from a mean is zero.
     """
-    require_adapters(x)
+    require_adapters(x, inner)
     total = sum(x.weights, Fraction(0))
     if not total:
         raise BadWeightError("the weights of the merged backbone add up to 0", where=f"tensor `{x.name}`")
