@@ -82,8 +82,9 @@ def sides_of(task: Task, part: Slice) -> list[tuple[Task, Slice]]:
 def pieces(task: Task, part: Slice, together: int = 1) -> list[Slice]:
     """A slice in pieces of whole canonical blocks, each worked on before the next one is read."""
     beside = sum(len(side.task.reads) * side.task.item_bytes for side in task.sides if side.elementwise)
-    blocks = PIECE_BYTES // max((len(task.reads) * task.item_bytes + beside) * BLOCK_ELEMENTS, 1)
-    return _cut(part, lcm(max(blocks, 1) * BLOCK_ELEMENTS, together))
+    least = lcm(BLOCK_ELEMENTS, together)
+    count = PIECE_BYTES // max((len(task.reads) * task.item_bytes + beside) * least, 1)
+    return _cut(part, max(count, 1) * least)
 
 
 def sampled(part: Slice, every: int) -> list[Slice]:
