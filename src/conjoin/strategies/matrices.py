@@ -142,7 +142,8 @@ def inner_products(left: Matrix, right: Matrix) -> tuple[Fraction, Fraction, Fra
 
 def frobenius(matrix: Matrix) -> Fraction:
     """‖A‖_F."""
-    return scalars.sqrt(inner_products(matrix, matrix)[0])
+    (part,), unit = scaled([matrix])
+    return Fraction(unit) * scalars.sqrt(inner_products(part, part)[0])
 
 
 def warn_of_clusters(values: Matrix, warn: Callable[[str], None], name: str, *, cut: int | None = None) -> None:
