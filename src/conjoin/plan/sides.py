@@ -8,8 +8,8 @@ from conjoin.strategies.base import SideTensor
 
 
 def side_name(side: SideTensor, contribution: str, tensor: str) -> str:
-    """The name of a side tensor in the file `sidecars/sidecars.safetensors`."""
-    return f"{side.name}.{contribution}.{tensor}"
+    """The name of a side tensor in `sidecars/sidecars.safetensors`: what it is, half the digest, the tensor's name."""
+    return f"{side.name}.{contribution[:32]}.{tensor}"
 
 
 def lay_out_sides(tasks: Iterable[Task], groups: Sequence[Group]) -> tuple[OutTensor, ...]:
