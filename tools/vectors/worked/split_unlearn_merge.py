@@ -1,4 +1,4 @@
-"""SPUNGE by hand: TIES of the worked example, and the same of task vectors turned round."""
+"""SPUNGE by hand: TIES of the worked example, and of task vectors turned round. Updates are rounded, then added."""
 
 from fractions import Fraction
 
@@ -13,5 +13,5 @@ tvn = {**half, "unlearn": "tvn", "unlearn_scale": "0.5"}
 example("split_unlearn_merge", "tvn", tvn, plus([str(value) for value in turned]))
 added = plus([Fraction(-s, 4) for s in SUM])
 example("split_unlearn_merge", "added", {**tvn, "inner": "task_arithmetic", "scale": "0.5"}, added)
-mean = [b - Fraction(s, 24) for b, s in zip(BASE, SUM, strict=True)]
+mean = [b + Fraction(float(Fraction(-s, 24))) for b, s in zip(BASE, SUM, strict=True)]
 example("split_unlearn_merge", "mean", {"inner": "mean", "unlearn": "tvn"}, mean)
