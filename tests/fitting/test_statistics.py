@@ -68,9 +68,9 @@ def test_importance_by_hand(tmp_path: Path) -> None:
     base = _logistic(tmp_path, [0, -0.5], name="base")
     made = importance(run, of_base(run, tmp_path / "base.safetensors"))
     p = 1 / (1 + np.exp(2.0))
-    assert made.tensors["tuned:w"].numpy() == pytest.approx([LN3 / 2 * 2 * (1 / 4 + 3 / 4) / 3, 0])
-    assert made.tensors["base:w"].numpy() == pytest.approx([0, 0.5 * 4 * (p + p) / 3])
-    assert sorted(made.tensors) == ["base:idle", "base:w", "tuned:idle", "tuned:w"]
+    assert made.tensors["tuned.w"].numpy() == pytest.approx([LN3 / 2 * 2 * (1 / 4 + 3 / 4) / 3, 0])
+    assert made.tensors["base.w"].numpy() == pytest.approx([0, 0.5 * 4 * (p + p) / 3])
+    assert sorted(made.tensors) == ["base.idle", "base.w", "tuned.idle", "tuned.w"]
     assert base.data.digest != run.data.digest == made.facts["data"]
 
 
@@ -125,7 +125,7 @@ def test_gram_of_conv1d_is_over_the_rows(gpt2: Path, tmp_path: Path) -> None:
     name = "transformer.h.0.attn.c_attn.weight"
     assert run.tensors[name].shape == (8, 24)
     assert sorted(made.tensors) == sorted(
-        f"rows:transformer.h.0.{part}.weight" for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+        f"rows.transformer.h.0.{part}.weight" for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
     )
     seen: list[torch.Tensor] = []
     module = run.model.module.transformer.h[0].attn.c_attn
@@ -134,8 +134,8 @@ def test_gram_of_conv1d_is_over_the_rows(gpt2: Path, tmp_path: Path) -> None:
         run.model.run(run.tensors, run.data.take([0, 1]))
         hook.remove()
     want = (seen[0].T @ seen[0] / 8).float()
-    assert torch.allclose(made.tensors[f"rows:{name}"], want, rtol=1e-6, atol=1e-9)
-    assert made.tensors["rows:transformer.h.0.mlp.c_proj.weight"].shape == (32, 32)
+    assert torch.allclose(made.tensors[f"rows.{name}"], want, rtol=1e-6, atol=1e-9)
+    assert made.tensors["rows.transformer.h.0.mlp.c_proj.weight"].shape == (32, 32)
 
 
 def test_features_are_what_the_last_linear_takes(bert: Path, tmp_path: Path) -> None:

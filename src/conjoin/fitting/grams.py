@@ -8,7 +8,7 @@ from conjoin.errors import BadDataError
 from conjoin.fitting.machine import Tensor, torch
 from conjoin.fitting.models import Model
 
-ROWS = "rows:"
+ROWS = "rows."
 """Before the name of a tensor stored as in × out, whose Gram is over its rows."""
 _LISTED_MAX = 5
 

@@ -79,12 +79,12 @@ class Model:
             watched = [module for module in self.module.modules() if isinstance(module, lib.nn.Linear)]
         seen: list[Tensor] = []
 
-        def keep(_: Any, given: tuple[Tensor, ...]) -> None:
-            seen.append(given[0])
+        def keep(_: Any, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+            seen.append(given[0] if given else next(iter(named.values())))
 
         with ExitStack() as hooks:
             for module in watched:
-                hooks.callback(module.register_forward_pre_hook(keep).remove)
+                hooks.callback(module.register_forward_pre_hook(keep, with_kwargs=True).remove)
             self.run(tensors, batch)
         if not seen:
             what = f"the module `{name}` did not run" if name else "no Linear ran, so there is no last representation"

@@ -163,7 +163,7 @@ def fisher(run: Run) -> Statistic:
 
 
 def importance(tuned: Run, base: Run) -> Statistic:
-    """SNIP scores of every float tensor, of a fine-tune and of its base: `tuned:NAME` and `base:NAME`.
+    """SNIP scores of every float tensor, of a fine-tune and of its base: `tuned.NAME` and `base.NAME`.
 
     I = mean over examples of |θ ⊙ ∂L/∂θ|, L = −log p(y|x)   (Lee et al., 2019; as LED-Merging uses it)
 
@@ -183,7 +183,7 @@ def importance(tuned: Run, base: Run) -> Statistic:
                     for name, value in gradient.items():
                         total[name] += share * (value.double() * wanted.leaves[name].detach().double()).abs()
             scores = wanted.spread({name: (value / run.count).float() for name, value in total.items()})
-            found |= {f"{side}:{name}": score for name, score in scores.items()}
+            found |= {f"{side}.{name}": score for name, score in scores.items()}
             notes = wanted.notes()
     return Statistic("importance", found, tuned.facts("importance", labels=tuned.labels), notes)
 
@@ -192,7 +192,7 @@ def gram(run: Run) -> Statistic:
     """G = XᵀX / n of what goes into every Linear and convolution, n rows X over all real tokens of all examples.
 
     A tensor stored as out × in has its Gram, (in, in) or of the flattened kernel, under its own name; of a Hugging Face
-    Conv1D (in × out) it is called `rows:NAME`. A weight that is tied to an embedding has none.
+    Conv1D (in × out) it is called `rows.NAME`. A weight that is tied to an embedding has none.
 
     Raises:
         BadDataError: the model cannot be run on the data, or has no such module.
