@@ -26,7 +26,7 @@ GRAMS = (
     SideCar(
         "gram_rows",
         "gram",
-        key=lambda name: f"rows:{name}",
+        key=lambda name: f"rows.{name}",
         shape=lambda shape: _square(shape, 0),
         required=False,
         elementwise=False,
@@ -72,7 +72,7 @@ def _of_inputs(x: Block) -> tuple[list[Matrix], bool] | None:
         raise BadSidecarError(
             "the side-cars have a Gram matrix of the columns and one of the rows",
             where=f"tensor `{x.name}`",
-            hint=f"`rows:{x.name}` is for a weight that is kept in × out; keep the one that fits",
+            hint=f"`rows.{x.name}` is for a weight that is kept in × out; keep the one that fits",
         )
     return (_checked(x, x.extras[held[0]]), held[0] == "gram_rows") if held else None
 
@@ -150,7 +150,7 @@ def regression_mean(
     ridge: pulls the result towards the mean, so that inputs which nobody saw take the mean. What was added where the
     sum of the Grams is singular stands in the receipt; with 0 a singular sum is an error.
     variant: `delta_gram` is an approximation without data: Gᵢ = τᵢᵀτᵢ / ‖τᵢ‖², and needs a base.
-    Side-car: `gram` holds NAME (in × in) for a weight that is out × in, `rows:NAME` for one that is in × out (Conv1D).
+    Side-car: `gram` holds NAME (in × in) for a weight that is out × in, `rows.NAME` for one that is in × out (Conv1D).
     Edge cases: a tensor that no contribution has a Gram for, such as an embedding or a norm, is averaged. Equal
     contributions give exactly that; k = 1 gives θ₁. A Gram that is not symmetric, or has NaN, Inf or a negative
     number on the diagonal, is an error.
