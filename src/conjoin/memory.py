@@ -101,7 +101,7 @@ def resolve(
     else:
         recipe = Recipe.of(strategy, _keyed(strategy, params, [one.digest for one in found]))
     entries = dict(zip(found, kept, strict=True))
-    result, beside = _run(store, origin, entries, recipe, _space(seed), [] if asset is None else [asset])
+    result, beside = _run(store, origin, entries, recipe, space_of(seed), [] if asset is None else [asset])
     if sidecars is not None:
         sidecars.update(beside)
     return result[ONLY] if single else result
@@ -122,7 +122,7 @@ def _taken(
     store: MemoryStore, tensors: Any, base: Any, weights: Sequence[object] | None, extras: Sequence[Extras] | None
 ) -> tuple[_Kept | None, list[_Kept], list[Contribution], bool]:
     """The base, the models and their contributions as the store holds them; and whether they are single arrays."""
-    models, single = _models(tensors)
+    models, single = models_of(tensors)
     origin = None if base is None else _keep(store, _model(base), "the base")
     kept = [_keep(store, model, f"model {number}") for number, model in enumerate(models)]
     chosen = [_weight(weight) for weight in weights] if weights is not None else ["1"] * len(kept)
@@ -152,8 +152,10 @@ class Payloads:
         """Keep everything that `other` keeps too."""
         for digest, payload in other.kept.items():
             if digest not in self.kept:
-                for name in map(leaf_name, payload[1].manifest.leaf_lengths()):
-                    self.store.put(name, other.store.get(name))
+                kept = payload[1]
+                for manifest in (kept.manifest, *kept.extras.values()):
+                    for name in map(leaf_name, manifest.leaf_lengths()):
+                        self.store.put(name, other.store.get(name))
                 self.kept[digest] = payload
 
 
@@ -185,7 +187,7 @@ class CRDTMergeState:
         """
         self._strategy, self._params = strategy, params
         Recipe.of(strategy, {_ASSET: NOTHING, **params} if _takes_asset(strategy) else params)  # refused here if at all
-        self._space = _space(seed)
+        self._space = space_of(seed)
         self.payloads = Payloads()
         self._base = None if base is None else _keep(self.payloads.store, _model(base), "the base")
         self._node = node or secrets.token_hex(8)
@@ -316,7 +318,7 @@ def _run(
     return {t.name: restores[t.name](sink.arrays[t.name], t.dtype, t.shape) for t in plan.tensors}, beside
 
 
-def _models(tensors: Any) -> tuple[list[Model], bool]:
+def models_of(tensors: Any) -> tuple[list[Model], bool]:
     """The models in any of the three spellings, and whether they are single arrays."""
     if isinstance(tensors, Mapping):
         counts = {name: len(arrays) for name, arrays in tensors.items()}
@@ -391,7 +393,7 @@ def _takes_asset(strategy: str) -> bool:
     return any(parameter.kind == "asset" for parameter in find_strategy(strategy).parameters)
 
 
-def _space(seed: object) -> Digest:
+def space_of(seed: object) -> Digest:
     """What stands for the space in the names of draws."""
     if seed is None:
         return NOTHING
