@@ -58,7 +58,7 @@ def test_weighted_mean(world, out_form, floor):
 @settings(deadline=None, max_examples=40)
 def test_what_is_equal_or_alone_is_the_result(world, chosen):
     form, tensors, score_form, scores, numerators = world
-    floors = [1e-6] * len(tensors)
+    floors = [0.0] * len(tensors)
     same = [tensors[0]] * len(tensors)
     options = {"numerators": numerators, "floors": floors}
     assert (kernels.weighted_mean(same, scores, form, score_form, form, **options) == tensors[0]).all()

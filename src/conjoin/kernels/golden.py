@@ -19,7 +19,7 @@ GOLDEN: dict[str, str] = {
     "elementary.softmax": "fae07fc1a90dbda841d9732a1ce670c708981815234850908d99542467918335",
     "elementary.entropy": "aa698b286240a42f54ff86234c3722f764e7063b37b23d1ebd10176d97e170e5",
     "exact.sums": "1f6bcaa97d2bd7e4079ad1155674716cbda599c8693310fbecdd7d66ff64ae6c",
-    "means.weighted_mean": "4344301a4adffff17815df46bafb7177bb16a7ed33693ba2b1f27f67cde2cbf0",
+    "means.weighted_mean": "4710138bbdcaab0a26372af1876f551bc159c01d04277d3a91fb0a4a9d1b213a",
     "masks.unified": "5fcd049f51060ef432b01c87c40866e405005c146a410e15f2d0a03378c94900",
     "masks.surviving": "373427cf157e9db2405df79ad0a4693a7940a3f983730b8952b154dad544644f",
     "masks.unanimous": "7e5f55ae553920391ab9172ceb44943406b6be6dafc33401266398fa61fe37f6",

@@ -19,7 +19,8 @@ def weighted_mean(
 ) -> Raw:
     """(Σ sᵢ θᵢ) / Σ sᵢ with sᵢ = nᵢ · max(Fᵢ, floorᵢ), and never outside the range of the θᵢ whose sᵢ is above 0.
 
-    So inputs that are equal, or the only one that counts, are the result, bit for bit.
+    So inputs that are equal, or the only one that counts, are the result, bit for bit. Where all sᵢ are equal they are
+    taken as 1: the mean.
 
     Args:
         tensors: k arrays (n,) of θᵢ.
@@ -28,7 +29,7 @@ def weighted_mean(
         score_form: format of the scores.
         out_form: format of the result.
         numerators: k factors nᵢ, none negative; any float64.
-        floors: k least scores. At every element some sᵢ is above 0.
+        floors: k least scores.
 
     Returns:
         (n,) patterns of `out_form`.

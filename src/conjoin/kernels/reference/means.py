@@ -16,7 +16,7 @@ def weighted_mean(
     numerators: Sequence[float],
     floors: Sequence[float],
 ) -> Raw:
-    """(Σ sᵢ θᵢ) / Σ sᵢ, sᵢ = nᵢ · max(Fᵢ, floorᵢ), and never outside the θᵢ whose sᵢ is above 0."""
+    """(Σ sᵢ θᵢ) / Σ sᵢ, sᵢ = nᵢ · max(Fᵢ, floorᵢ), 1 where all are equal; never outside the θᵢ whose sᵢ is above 0."""
     with np.errstate(all="ignore"):
         values = [decode(tensor, form) for tensor in tensors]
         shares = [
@@ -26,11 +26,13 @@ def weighted_mean(
         whole = shares[0]
         for share in shares[1:]:
             whole = whole + share
-        unit = _unit(whole)
-        total = (shares[0] * unit) * values[0]
+        unit, alike = _unit(whole), np.logical_and.reduce([share == shares[0] for share in shares])
+        whole = np.where(alike, float(len(shares)), whole * unit)
+        shares = [np.where(alike, 1.0, share * unit) for share in shares]
+        total = shares[0] * values[0]
         for share, value in zip(shares[1:], values[1:], strict=True):
-            total = total + (share * unit) * value
-        mean = total / (whole * unit)
+            total = total + share * value
+        mean = total / whole
         low, high = np.full(len(mean), np.inf), np.full(len(mean), -np.inf)
         for share, value in zip(shares, values, strict=True):
             low = np.where((share > 0) & (value < low), value, low)
