@@ -164,6 +164,7 @@ def test_thresholds_of_a_whole_tensor_are_those_of_the_passes(form: str):
         ({"gene": ["0.5", "1.5"]}, "genes"),
         ({"gene": ["-0.5", "1"]}, "genes"),
         ({"gene": [1, "1"]}, "genes"),
+        ({"gene": ["1", ["1"]]}, "genes"),
         ({"gene": ["0.1234567891", "1"]}, "genes"),
     ],
 )

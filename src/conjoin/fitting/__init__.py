@@ -3,6 +3,8 @@
 A strategy that applies what was learned has one `Fitter` in the table of `fitters`; `fit` finds it there.
 """
 
+from conjoin.fitting.evaluators import Command
 from conjoin.fitting.fitters import FITTERS, Fitter, Request, fit
+from conjoin.fitting.searching import Settings, fit_search, search_and_asset
 
-__all__ = ["FITTERS", "Fitter", "Request", "fit"]
+__all__ = ["FITTERS", "Command", "Fitter", "Request", "Settings", "fit", "fit_search", "search_and_asset"]

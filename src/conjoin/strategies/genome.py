@@ -120,8 +120,9 @@ def _pair(genes: object, digest: str, group: int, strategy: str) -> tuple[Fracti
             f"the asset of {strategy} has no weight and density for contribution {digest[:12]} in group {group}",
             hint=f"`conjoin fit {strategy}` makes one for what is visible now",
         )
-    weight, density = (_gene(one) for one in pair)
-    if weight is None or density is None or not 0 < density <= 1:
+    texts = [one if isinstance(one, str) else "" for one in pair]
+    weight, density = _gene(texts[0]), _gene(texts[1], share=True)
+    if weight is None or density is None:
         raise WrongAssetError(
             f"the genes of contribution {digest[:12]} in group {group} are {list(pair)!r:.80}",
             hint="a weight of 0 or more and a density above 0, at most 1, as decimal strings of up to 9 places",
@@ -130,12 +131,14 @@ def _pair(genes: object, digest: str, group: int, strategy: str) -> tuple[Fracti
 
 
 @functools.lru_cache(65_536)
-def _gene(text: object) -> Fraction | None:
+def _gene(text: str, *, share: bool = False) -> Fraction | None:
+    """A gene that is written as it has to be; a share lies above 0 and is at most 1."""
     try:
-        found = parse_decimal(text, "a gene") if isinstance(text, str) else Fraction(-1)
+        found = parse_decimal(text, "a gene")
     except BadParameterError:
         return None
-    return found if found >= 0 and (found * UNITS).denominator == 1 else None
+    fits = found >= 0 and (found * UNITS).denominator == 1 and (not share or 0 < found <= 1)
+    return found if fits else None
 
 
 # ---------------------------------------------------------------------- what is measured first
