@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from conjoin.errors import MalformedOperationError, MalformedReceiptError, RecipeError
 from conjoin.plan import Plan, Recipe
-from conjoin.plan.layout import RECEIPT_NAME
+from conjoin.plan.layout import RECEIPT_NAME, is_beside
 from conjoin.store.files import NotRegularError, read_whole, translated_os_errors
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest, parse_digest, tagged
@@ -246,6 +246,6 @@ def _read_contribution(value: object) -> dict[str, str]:
 
 
 def _read_digests(value: object, what: str) -> dict[str, Digest]:
-    if not isinstance(value, dict) or any(name_problem(name) for name in value):
+    if not isinstance(value, dict) or any(name_problem(name) and not is_beside(name) for name in value):
         raise MalformedReceiptError(f"`{what}` of the receipt is not an object of digests by name")
     return {name: parse_digest(digest, f"{what}: {name}") for name, digest in value.items()}

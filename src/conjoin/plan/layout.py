@@ -21,6 +21,7 @@ CONFIG_NAME = "config.json"
 METADATA = {"format": "pt"}
 
 _TAKEN = re.compile(r"conjoin\.json|.+\.safetensors|.+\.(safetensors|bin|pt)\.index\.json")
+_BESIDE = re.compile(rf"{re.escape(SIDE_NAME)}|{SIDE_FOLDER}/asset-[0-9a-f]{{16}}\.json")
 _TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 _DTYPE_KEYS = ("torch_dtype", "dtype")
 
@@ -97,6 +98,11 @@ def side_shard_of(tensors: Sequence[OutTensor]) -> Shard:
 def asset_name(asset: Asset) -> str:
     """The file that holds an asset beside the output."""
     return f"{SIDE_FOLDER}/asset-{asset.digest[:16]}.json"
+
+
+def is_beside(name: object) -> bool:
+    """Whether a file of that name is one that a merge writes beside the tensors."""
+    return isinstance(name, str) and _BESIDE.fullmatch(name) is not None
 
 
 def encode_index(shards: Sequence[Shard], tensors: Sequence[OutTensor]) -> bytes | None:

@@ -90,6 +90,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         rich_help_panel=MERGING, epilog=epilog("conjoin verify merged/", "conjoin -C site-b verify merged/ --recompute")
     )(verify)
+    app.command(rich_help_panel=MERGING, epilog=epilog("conjoin task merged/ 7f3a91c2 -o site-a-model/"))(task)
     app.command(rich_help_panel=MERGING, epilog=epilog("conjoin strategies", "conjoin strategies ties"))(strategies)
 
 
@@ -305,6 +306,43 @@ def verify(
         return lines
 
     shell.tell(found, human=human)
+
+
+def task(
+    ctx: typer.Context,
+    merged: Annotated[
+        Path, typer.Argument(metavar="MERGED", help="A checkpoint folder that `conjoin resolve` made, by `emr` say.")
+    ],
+    contribution: Annotated[str, typer.Argument(metavar="DIGEST", help="The contribution whose model is wanted.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="The checkpoint folder to make; must not exist.")
+    ],
+    where: Where = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make one contribution's own model from a merged checkpoint.
+
+    For strategies that write something beside the tensors for each contribution, such as the masks of `emr`. The base
+    comes from the replica.
+    """
+    from conjoin.task_models import load_task
+
+    shell = Shell.of(ctx, where, as_json, quiet)
+    with shell.replica() as replica:
+        model = load_task(merged, contribution, replica)
+        model.save(out)
+    told = {"contribution": model.contribution, "strategy": model.strategy, "out": str(out)}
+
+    def human() -> list[Any]:
+        from conjoin.apps.cli.render import count
+
+        lines = [f"made {out}: the model of {model.contribution[:12]}, {count(len(model.tensors), 'tensor')}"]
+        if model.adapter is not None:
+            lines.append("its adapter for the features stays in the asset; `conjoin.load_task` gives it")
+        return lines
+
+    shell.tell(told, brief=str(out), human=human)
 
 
 def strategies(
