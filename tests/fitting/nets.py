@@ -65,6 +65,21 @@ def pictures() -> nn.Module:
     return Pictures()
 
 
+class Encoder(nn.Module):
+    """One layer of torch's own transformer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+def encoder() -> nn.Module:
+    return Encoder()
+
+
 def not_a_module() -> int:
     return 3
 

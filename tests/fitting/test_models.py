@@ -137,6 +137,8 @@ def test_inputs_that_the_model_does_not_take(tmp_path: Path) -> None:
     with pytest.raises(BadDataError, match="takes no input called 'words'") as refused:
         model.forward(tensors, strange.take([0]))
     assert refused.value.hint == "it takes attention_mask, input_ids"
+    more = read_data(save(tmp_path / "c.safetensors", input_ids=np.array([[1]]), token_type_ids=np.array([[0]])))
+    assert model.forward(tensors, more.take([0])).shape == (1, 1, 6), "what tokenizers add is left out"
     far = read_data(save(tmp_path / "b.safetensors", input_ids=np.array([[1], [9]])))
     with pytest.raises(BadDataError, match="fails on examples 1 to 1") as refused:
         model.forward(tensors, far.take([1]))

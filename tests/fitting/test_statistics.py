@@ -14,7 +14,7 @@ from torch import nn
 from conjoin.errors import BadDataError, MissingFileError, NonFiniteError, OutputExistsError
 from conjoin.fitting.statistics import Run, Statistic, features, fisher, gram, importance, of_base, open_run, write
 from conjoin.store.checkpoint import open_checkpoint
-from tests.fitting.nets import fill, lines, net, numbers, pictures, save
+from tests.fitting.nets import encoder, fill, lines, net, numbers, pictures, save
 
 NETS = "tests.fitting.nets"
 X = np.array([[2, 0], [0, 4], [2, 4]], np.float32)
@@ -116,6 +116,15 @@ def test_gram_of_convolutions_is_of_their_patches(tmp_path: Path) -> None:
     same = gram(_module(tmp_path, fill(net(), 5), "net", input_ids=IDS[:, :3])).tensors["conv.weight"]
     assert same.shape == (12, 12)
     assert torch.equal(same, same.T)
+
+
+def test_what_attention_computes_by_itself_has_no_gram(tmp_path: Path) -> None:
+    """Torch's attention uses its weights without running them as modules; the two Linears beside it do run."""
+    made = gram(_module(tmp_path, fill(encoder(), 4), "encoder", x=numbers(2, 3, 4)))
+    assert sorted(made.tensors) == ["layer.linear1.weight", "layer.linear2.weight"]
+    assert made.notes == (
+        "without a Gram, as they never ran as a module of their own: layer.self_attn.out_proj.weight",
+    )
 
 
 def test_gram_of_conv1d_is_over_the_rows(gpt2: Path, tmp_path: Path) -> None:

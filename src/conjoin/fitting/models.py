@@ -29,6 +29,8 @@ _DTYPES = {
     **{"BF16": "bfloat16", "I32": "int32", "U32": "uint32", "F32": "float32", "F64": "float64"},
     **{"I64": "int64", "U64": "uint64"},
 }
+_TOKENIZERS_OWN = frozenset({"attention_mask", "token_type_ids"})
+"""Inputs that tokenizers give to models that have no use for them."""
 _OLD_NAMES = {"gamma": "weight", "beta": "bias"}
 
 
@@ -105,9 +107,9 @@ class Model:
                 self.where,
                 "give the checkpoint that holds them, or a `--head` file with them",
             )
-        self._check_inputs(batch)
+        inputs = self._inputs(batch)
         try:
-            return torch().func.functional_call(self.module, placed, args=(), kwargs=dict(batch.inputs))
+            return torch().func.functional_call(self.module, placed, args=(), kwargs=inputs)
         except BadDataError:
             raise
         except Exception as cause:  # a model raises what it likes
@@ -118,14 +120,18 @@ class Model:
                 + ", ".join(f"{name} {tuple(value.shape)} {value.dtype}" for name, value in batch.inputs.items()),
             ) from cause
 
-    def _check_inputs(self, batch: Batch) -> None:
-        strange = sorted(set(batch.inputs) - self.takes) if self.takes is not None else []
+    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """The inputs by keyword; of a tokenizer's only those that the model takes."""
+        if self.takes is None:
+            return dict(batch.inputs)
+        strange = sorted(set(batch.inputs) - self.takes - _TOKENIZERS_OWN)
         if strange:
             _refuse(
                 f"the model takes no input called {', '.join(map(repr, strange))}",
                 self.where,
-                f"it takes {', '.join(sorted(self.takes or ()))}",
+                f"it takes {', '.join(sorted(self.takes))}",
             )
+        return {name: tensor for name, tensor in batch.inputs.items() if name in self.takes}
 
     def _submodule(self, name: str) -> Any:
         modules = dict(self.module.named_modules())
@@ -158,13 +164,27 @@ def open_model(checkpoint: Checkpoint, factory: str | None = None) -> Model:
         factory: `package.module:function` that returns a torch module, as the user named it; it is imported and called.
 
     Raises:
-        BadDataError: see `build`.
+        BadDataError: as `open_folder` and `open_factory`.
         MissingExtraError: torch or transformers is not installed.
     """
     shapes = {tensor.name: tensor.shape for tensor in checkpoint.tensors}
     if factory is not None:
-        return build(_call(factory), f"--model {factory}", shapes)
+        return open_factory(factory, shapes)
     return open_folder(checkpoint.path, shapes)
+
+
+def open_factory(factory: str, shapes: Shapes) -> Model:
+    """The model that a function of the user's returns, for a checkpoint of these tensors.
+
+    Args:
+        factory: `package.module:function`, as the user named it; it is imported and called.
+        shapes: the checkpoint's tensors.
+
+    Raises:
+        BadDataError: it cannot be called, or returns no torch module; and as `build`.
+        MissingExtraError: torch is not installed.
+    """
+    return build(_call(factory), f"--model {factory}", shapes)
 
 
 def open_folder(folder: Path, shapes: Shapes) -> Model:
@@ -174,7 +194,8 @@ def open_folder(folder: Path, shapes: Shapes) -> Model:
         BadDataError: there is no config.json, or it describes nothing that transformers itself has.
         MissingExtraError: torch or transformers is not installed.
     """
-    if not (folder / "config.json").is_file():
+    config = folder / "config.json"
+    if not config.is_file() or config.is_symlink():
         _refuse(
             "there is no config.json, so nothing says which model this is",
             str(folder),

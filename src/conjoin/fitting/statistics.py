@@ -281,7 +281,7 @@ class _Gradients:
         for name in sorted(floats):
             first.setdefault(run.model.names.get(name, name), name)
         self._first = {name: first[run.model.names.get(name, name)] for name in sorted(floats)}
-        self.leaves = {name: floats[name].detach().clone().requires_grad_() for name in first.values()}
+        self.leaves = {name: floats[name].detach().requires_grad_() for name in first.values()}
         self.idle = set(self.leaves)
 
     def logits(self, batch: Batch) -> Tensor:

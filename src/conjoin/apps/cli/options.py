@@ -64,9 +64,9 @@ class Shell:
         """A command to type next, for the replica this one worked in."""
         return f"`conjoin {words}`" if self.where is None else f"`conjoin -C {self.where} {words}`"
 
-    def bar(self) -> Bar:
-        """A progress bar that shows itself only where somebody can see it."""
-        return Bar(enabled=not (self.as_json or self.quiet))
+    def bar(self, unit: str = "") -> Bar:
+        """A progress bar that shows itself only where somebody can see it; with `unit` it counts those, not bytes."""
+        return Bar(enabled=not (self.as_json or self.quiet), unit=unit)
 
     def tell(self, value: Any, *, brief: str = "", human: Callable[[], Iterable[Any]]) -> None:
         """Print the result of the command, once, and say where another arithmetic had to run than the one wanted.

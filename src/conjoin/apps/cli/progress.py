@@ -17,9 +17,10 @@ PATIENCE_S = 0.5
 class Bar:
     """conjoin.progress.Progress on stderr: stage, bar, bytes, rate and time left. A context manager."""
 
-    def __init__(self, *, enabled: bool) -> None:
-        """A bar that never shows unless `enabled` and stderr is a terminal."""
+    def __init__(self, *, enabled: bool, unit: str = "") -> None:
+        """A bar that never shows unless `enabled` and stderr is a terminal; with `unit` it counts those, not bytes."""
         self._enabled = enabled and sys.stderr.isatty()
+        self._unit = unit
         self._lock = threading.Lock()
         self._what, self._total_bytes, self._done_bytes = "", 0, 0
         self._began_s = time.monotonic()
@@ -56,11 +57,15 @@ class Bar:
             from rich import progress
             from rich.console import Console
 
+            counted = (
+                (progress.MofNCompleteColumn(), progress.TextColumn(self._unit, markup=False))
+                if self._unit
+                else (progress.DownloadColumn(), progress.TransferSpeedColumn())
+            )
             self._display = progress.Progress(
                 progress.TextColumn("{task.description}", markup=False),
                 progress.BarColumn(bar_width=24),
-                progress.DownloadColumn(),
-                progress.TransferSpeedColumn(),
+                *counted,
                 progress.TimeRemainingColumn(),
                 console=Console(stderr=True),
             )

@@ -106,7 +106,7 @@ def stats(
     """
     shell = Shell.of(ctx, None, as_json, quiet)
     _check(kind, base=base, labels=labels, features_of=features_of)
-    with shell.bar() as bar:
+    with shell.bar("examples") as bar:
         made = _make(kind, checkpoint, data, out, bar, examples, labels, base, model, head, features_of)
 
     def human() -> list[Any]:
