@@ -41,7 +41,8 @@ def example(
 ) -> None:
     """Write one file; the contributions are the base plus the three task vectors unless given.
 
-    `more` may hold `base` (list), `shapes`, `extras`, `fitted` and `out_format` as a vector file has them.
+    `more` may hold `base` (list), `shapes`, `extras`, `fitted` and `out_format` as a vector file has them, and `beside`:
+    what is written beside the tensor, by `w|SIDE`.
     """
     thetas = contributions or [[b + Fraction(t, 8) for b, t in zip(BASE, tau, strict=True)] for tau in TAU]
     digests = DIGESTS[: len(thetas)]
@@ -56,7 +57,7 @@ def example(
         "weights": dict(zip(digests, weights, strict=False)),
         "seeds": SEED,
         "out_format": "F64",
-        "out": {"w": hexed(out, more.get("out_format", "F64"))},
+        "out": {"w": hexed(out, more.get("out_format", "F64")), **more.pop("beside", {})},
         **more,
     }
     folder = TARGET / strategy

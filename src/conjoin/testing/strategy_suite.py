@@ -335,7 +335,7 @@ class StrategySuite:
                 expected = self.run(model, setting, out_form=out_form)
             with backend("compiled"):
                 assert_same(self.run(model, setting, out_form=out_form), expected)
-            assert all(tensor.dtype == FORMATS[out_form].raw for tensor in expected.values())
+            assert all(expected[name].dtype == FORMATS[out_form].raw for name in model.names)
 
     @pytest.mark.parametrize("form", ["BF16", "F32"])
     def test_slices_do_not_matter(self, form: str) -> None:

@@ -1,0 +1,216 @@
+"""LED-Merging: locate important elements, elect those that matter before and after tuning, keep them disjoint."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from conjoin import kernels
+from conjoin.kernels.counting import KEYS_STOP, Found, Narrowed, narrowed, select_from_bottom
+from conjoin.kernels.layout import INDEX_SHIFT, NO_CUTOFF, Bracket
+from conjoin.strategies.base import (
+    Block,
+    ByContribution,
+    Domain,
+    Extent,
+    Extra,
+    Number,
+    Params,
+    Pass,
+    RawArray,
+    Scope,
+    SideCar,
+    Unit,
+    strategy,
+)
+from conjoin.strategies.scores import scores
+
+Counts = npt.NDArray[np.int64]
+Densities = Annotated[
+    tuple[Fraction | None, ...] | None, ByContribution(Domain(above=Fraction(0), maximum=Fraction(1)))
+]
+
+EVERYTHING = Bracket(0, KEYS_STOP, 0)
+
+
+class Located(NamedTuple):
+    """Where the thresholds are, of k rows of scores before tuning and k after."""
+
+    narrowed: Narrowed
+    held: tuple[int, ...]
+    """How many scores are at the threshold, where it is found."""
+
+    @property
+    def cuts_equals(self) -> bool:
+        """Whether of some equal scores only the first ones are located."""
+        return any(rank < held for rank, held in zip(self.narrowed.ranks, self.held, strict=True))
+
+
+def _scores(x: Block, variant: str) -> tuple[Extra, Extra]:
+    """I(θ₀) and I(θᵢ), of every contribution."""
+    if variant == "snip":
+        return scores(x, "base", "the importance"), scores(x, "tuned", "the importance")
+    origin = kernels.decode(x.origin, x.format)
+    before, after = list[RawArray](), list[RawArray]()
+    with np.errstate(all="ignore"):
+        for tensor in x.tensors:
+            tuned = kernels.decode(tensor, x.format)
+            before.append(kernels.encode(np.abs(origin * (tuned - origin)), "F64"))
+            after.append(kernels.encode(np.abs(tuned * (tuned - origin)), "F64"))
+    return Extra(tuple(before), "F64", x.shape), Extra(tuple(after), "F64", x.shape)
+
+
+def _zeros(side: Extra) -> RawArray:
+    """A base for scores, which are task vectors of nothing."""
+    return np.zeros_like(side.tensors[0])
+
+
+def _latest(measured: Mapping[str, Any]) -> Located:
+    return measured["narrower"] if "narrower" in measured else measured["bracket"]
+
+
+def _ranks(params: Params, extent: Extent) -> list[int]:
+    """Which score, counted from the largest, is the threshold, of each row."""
+    given = params["density_of"] or (None,) * extent.count
+    densities = [params["density"] if density is None else density for density in given]
+    return [max(1, (density * extent.elements).__floor__()) for density in densities] * 2
+
+
+def _measure_bracket(x: Block, params: Params) -> Counts:
+    found: Located | None = x.measured.get("bracket")
+    brackets = (EVERYTHING,) * (2 * x.count) if found is None else found.narrowed.brackets
+    pairs = zip(_scores(x, params["variant"]), _halves(x), strict=True)
+    return np.concatenate(
+        [kernels.bracket_counts(side.tensors, _zeros(side), side.format, brackets[half]) for side, half in pairs]
+    )
+
+
+def _finish_bracket(total: Counts, params: Params, extent: Extent) -> Located:
+    ranks = _ranks(params, extent)
+    found: Located | None = extent.measured.get("bracket")
+    before = (EVERYTHING,) * len(ranks) if found is None else found.narrowed.brackets
+    after = [
+        narrowed(Narrowed((bracket,), (0,)), row[np.newaxis], rank)
+        for bracket, row, rank in zip(before, total, ranks, strict=True)
+    ]
+    brackets = tuple(one.brackets[0] for one in after)
+    held = [int(row[(b.low - a.low) >> a.shift]) for a, b, row in zip(before, brackets, total, strict=True)]
+    return Located(Narrowed(brackets, tuple(one.ranks[0] for one in after)), tuple(held))
+
+
+def _thresholds(measured: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(bracket.low for bracket in _latest(measured).narrowed.brackets)
+
+
+def _measure_tie(x: Block, params: Params) -> Counts:
+    thresholds, upper = _thresholds(x.measured), x.measured.get("tie")
+    counts: list[Counts] = []
+    for side, half in zip(_scores(x, params["variant"]), _halves(x), strict=True):
+        bins = None if upper is None else upper.bins[half]
+        origin = _zeros(side)
+        counts.append(kernels.tie_histograms(side.tensors, origin, side.format, thresholds[half], x.offset, bins))
+    return np.concatenate(counts)
+
+
+def _finish_tie(total: Counts, params: Params, extent: Extent) -> Found:  # noqa: ARG001
+    before: Found | None = extent.measured.get("tie")
+    return select_from_bottom(total, _latest(extent.measured).narrowed.ranks if before is None else before.ranks)
+
+
+def _halves(x: Block) -> tuple[slice, slice]:
+    """The rows of scores before and after tuning."""
+    return slice(x.count), slice(x.count, None)
+
+
+def _located(x: Block, variant: str) -> list[kernels.Masks]:
+    """(k, ⌈n/8⌉) each: the largest scores before and after tuning."""
+    thresholds, cutoffs = _thresholds(x.measured), (NO_CUTOFF,) * (2 * x.count)
+    if "last tie" in x.measured:
+        pairs = zip(x.measured["tie"].bins, x.measured["last tie"].bins, strict=True)
+        cutoffs = tuple((high << INDEX_SHIFT | low) + 1 for high, low in pairs)
+    return [
+        kernels.surviving(
+            side.tensors, None, side.format, kernels.Trim(thresholds[half], cutoffs[half]), start=x.offset
+        )
+        for side, half in zip(_scores(x, variant), _halves(x), strict=True)
+    ]
+
+
+def disjoint(elected: kernels.Masks, weights: Sequence[Fraction]) -> kernels.Masks:
+    """(k, ⌈n/8⌉): what one contribution alone elected, of those whose weight is not 0."""
+    once = np.zeros(elected.shape[1:], np.uint8)
+    twice = np.zeros(elected.shape[1:], np.uint8)
+    for mask, weight in zip(elected, weights, strict=True):
+        if weight:
+            twice |= once & mask
+            once |= mask
+    return elected & ~twice
+
+
+def _settled(measured: Mapping[str, Any]) -> bool:
+    return not _latest(measured).cuts_equals
+
+
+def _side_cars(params: Params) -> tuple[SideCar, ...]:
+    if params["variant"] != "snip":
+        return ()
+    return tuple(
+        SideCar(name, "importance", lambda tensor, name=name: f"{name}.{tensor}") for name in ("base", "tuned")
+    )
+
+
+@strategy(
+    scope=Scope.TWO_PASS,
+    needs_base=True,
+    side_cars=_side_cars,
+    passes=(
+        Pass("bracket", _measure_bracket, _finish_bracket),
+        Pass(
+            "narrower",
+            _measure_bracket,
+            _finish_bracket,
+            settled=lambda measured: measured["bracket"].narrowed.is_exact,
+        ),
+        Pass("tie", _measure_tie, _finish_tie, settled=_settled),
+        Pass("last tie", _measure_tie, _finish_tie, settled=_settled),
+    ),
+    source="Ma et al., ACL 2025, arXiv:2502.16770; authors' code MqLeet/LED-Merging",
+)
+def led_merge(
+    x: Block,
+    *,
+    density: Unit = Fraction("0.4"),  # noqa: ARG001
+    density_of: Densities = None,  # noqa: ARG001
+    scale: Number = Fraction(1),
+    variant: Literal["snip", "delta_proxy"] = "snip",
+) -> RawArray:
+    """Add to the base what is important for one contribution alone, before and after tuning.
+
+    Eᵢ = Top_r(Iᵢ(θ₀)) ∩ Top_r(Iᵢ(θᵢ));   mᵢ = Eᵢ ∖ ∪_{j≠i} Eⱼ;   θ = θ₀ + scale · Σᵢ wᵢ mᵢ ⊙ τᵢ
+
+    Location takes, per tensor, the m = max(1, ⌊r · n⌋) elements of greatest score (as float32, of equals the first);
+    election keeps those located in both; what two elected goes to none (disjoint).
+    Iᵢ(θ) = E|θ ⊙ ∇L| on contribution i's location set are the SNIP scores of the base and of the contribution, from its
+    side-car `importance` with tensors `base.NAME` and `tuned.NAME` (`conjoin stats importance` makes it).
+    Shapes: x.tensors (k, n), x.base (n,), x.weights (k,), scores (k, n) twice → (n,).
+    Defaults: density 0.4, scale 1, w = 1, which are the factors λᵢ. The authors take r = 0.1, 0.4, 0.5 for safety,
+    mathematics and code, and scale 0.9.
+    density: r, the share located, for every contribution that `density_of` does not name.
+    density_of: r of one contribution, `-p density_of.7f3a91c2=0.1`.
+    variant: `snip` needs the side-cars. `delta_proxy` is an approximation without data: the scores are |θ₀ ⊙ τᵢ| and
+    |θᵢ ⊙ τᵢ|.
+    Edge cases: contributions that elect the same elements cancel out, so identical ones give the base; one of weight 0
+    elects nothing. k = 1 keeps E₁; with density 1 too, θ₁.
+    Differs: ties are decided by index; nothing else from the paper.
+    """
+    before, after = _located(x, variant)
+    return kernels.masked_sum(
+        x.tensors,
+        x.origin,
+        x.format,
+        x.out_format,
+        terms=kernels.coefficients([scale * weight for weight in x.weights]),
+        masks=disjoint(before & after, x.weights),
+    )
