@@ -41,7 +41,7 @@ def example(
 ) -> None:
     """Write one file; the contributions are the base plus the three task vectors unless given.
 
-    `more` may hold `base` (list), `shapes`, `extras`, `fitted` and `out_format` as a vector file has them, and `beside`:
+    `more` may hold `base` (list), `shapes`, `extras`, `fitted` and `out_format` as a vector file has, and `beside`:
     what is written beside the tensor, by `w|SIDE`.
     """
     thetas = contributions or [[b + Fraction(t, 8) for b, t in zip(BASE, tau, strict=True)] for tau in TAU]
