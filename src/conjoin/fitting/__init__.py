@@ -4,7 +4,7 @@ A strategy that applies what was learned has one `Fitter` in the table of `fitte
 """
 
 from conjoin.fitting.evaluators import Command
-from conjoin.fitting.fitters import FITTERS, Fitter, Request, fit
+from conjoin.fitting.fitters import FITTERS, Fitter, Request, fit, write
 from conjoin.fitting.searching import Settings, fit_search, search_and_asset
 
-__all__ = ["FITTERS", "Command", "Fitter", "Request", "Settings", "fit", "fit_search", "search_and_asset"]
+__all__ = ["FITTERS", "Command", "Fitter", "Request", "Settings", "fit", "fit_search", "search_and_asset", "write"]

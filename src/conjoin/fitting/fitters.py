@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conjoin.errors import UnknownStrategyError, UsageError
+from conjoin.errors import UsageError
 from conjoin.progress import SILENT, Progress
 from conjoin.strategies.base import find_strategy
 
@@ -71,13 +72,13 @@ def fit(request: Request) -> "Asset":
     """Learn or search what a strategy applies, for what is visible in a replica.
 
     Raises:
-        UnknownStrategyError: there is no such strategy, or nothing to fit for it.
-        UsageError: an option is given that it does not take, or one is missing that it needs.
+        UnknownStrategyError: there is no such strategy.
+        UsageError: there is nothing to fit for it, or it takes no such option, or one that it needs is missing.
     """
     fitter = FITTERS.get(request.strategy)
     if fitter is None:
         find_strategy(request.strategy)
-        raise UnknownStrategyError(
+        raise UsageError(
             f"there is nothing to fit for {request.strategy}: it needs no asset",
             hint=f"`conjoin resolve {request.strategy}`; `conjoin fit` is for {', '.join(sorted(FITTERS))}",
         )
@@ -89,6 +90,22 @@ def fit(request: Request) -> "Asset":
         if not request.options.get(name):
             raise UsageError(f"fit {fitter.name} needs {_spelt(name)}", hint=f"it takes {takes}")
     return fitter.run(request)
+
+
+def write(asset: "Asset", out: Path) -> None:
+    """Write an asset as a file, which appears whole or not at all.
+
+    Raises:
+        OutputExistsError, MissingFileError: something is at `out`, or its folder is not there.
+        StoreError: it cannot be written.
+    """
+    from conjoin.fitting.statistics import require_absent
+    from conjoin.store.files import sync_directory, translated_os_errors, write_durably
+
+    require_absent(out)
+    with translated_os_errors(out):
+        write_durably(out.parent, out, asset.encode())
+        sync_directory(out.parent)
 
 
 def _spelt(option: str) -> str:
