@@ -41,7 +41,6 @@ def register(app: typer.Typer) -> None:
             "conjoin stats importance my-finetune/ --base base/ --data train.jsonl -o importance.safetensors",
             "conjoin stats features my-finetune/ --data inputs.safetensors --features-of classifier -o z.safetensors",
             "conjoin stats fisher net.safetensors --model mynet:make --data digits.safetensors -o fisher.safetensors",
-            "conjoin add my-finetune/ --extra fisher=fisher.safetensors",
         ),
     )(stats)
 
@@ -98,7 +97,7 @@ def stats(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a side-car: what examples of its task say about a fine-tune's tensors.
+    """Make a side-car from a fine-tune and examples of its task.
 
     fisher, for fisher_merge: the diagonal Fisher information. gram, for regression_mean: XᵀX/n of what goes into every
     linear module. importance, for led_merge: the SNIP scores of fine-tune and base. features, for
