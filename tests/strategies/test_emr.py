@@ -10,7 +10,7 @@ import pytest
 from conjoin import kernels
 from conjoin.errors import BadParameterError
 from conjoin.kernels import decode, encode
-from conjoin.strategies.base import find_strategy
+from conjoin.strategies.base import TaskBlock, find_strategy
 from conjoin.testing.strategy_suite import Model, StrategySuite, digest_number, run, wild_model
 
 EMR = find_strategy("emr")
@@ -46,10 +46,11 @@ def made(taus, base=None, form="F32"):
 
 
 def task(model, result, index, name="w"):
-    """θ₀ + rescaleᵢ · maskᵢ ⊙ (θ − θ₀)."""
-    origin, theta = decode(model.base[name], model.form), decode(result[name], model.form)
-    mask = masks(result, len(model.digests), len(theta), name)[index]
-    return origin + rescalers(result, name)[index] * np.where(mask, theta - origin, 0)
+    """θ₀ + rescaleᵢ · maskᵢ ⊙ (θ − θ₀), as `load_task` makes it."""
+    rows = result[f"{name}|mask"].reshape(len(model.digests), -1)
+    side = {"mask": rows[index], "rescale": rescalers(result, name)[index : index + 1]}
+    block = TaskBlock(result[name], model.base[name], model.form, model.form, side)
+    return decode(EMR.one_task(block, EMR.parse({})), model.form)
 
 
 @pytest.mark.parametrize("scale", ["1", "0.5", "-2"])
@@ -92,7 +93,12 @@ def test_each_task_by_the_formula(scope):
     factors = whole / kept if scope == "tensor" else np.repeat((whole.sum(1) / kept.sum(1))[:, None], 3, axis=1)
     for at, name in enumerate(sizes):
         assert np.allclose(rescalers(result, name), factors[:, at], rtol=1e-13)
+        origin, theta = base[name], decode(result[name], "F64")
         for index in range(k):
+            written = (
+                origin + rescalers(result, name)[index] * (theta - origin) * masks(result, k, sizes[name], name)[index]
+            )
+            assert np.allclose(task(model, result, index, name), written, rtol=1e-15)
             rebuilt = base[name] + factors[index, at] * expected[name][index]
             assert np.allclose(task(model, result, index, name), rebuilt, rtol=1e-12)
 
