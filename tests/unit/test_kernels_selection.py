@@ -52,6 +52,27 @@ def test_bounds_choose_the_largest(world, data):
                 assert chosen == set(sorted(range(columns), key=lambda j: (-row[j], j))[:top])
 
 
+AWKWARD = {
+    "falling": 1 + np.arange(600, 0, -1) / 2**12,
+    "falling in the lowest bin": np.append(np.arange(600, 0, -1) / 2**30, 1.0),
+    "equal": np.full(600, -3.0),
+    "few values": np.arange(600) % 7 - 3.0,
+    "of every size": 2.0 ** (np.arange(600) * 37 % 240 - 120),
+    "longer than there are bins": np.arange(70_000) * 7919 % 70_001 / 7.0,
+    "one": np.array([5.0]),
+    "zeros": np.zeros(100),
+}
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_rows_that_do_not_fit_into_bins(name):
+    """Where neighbours are far from their places, or many keys share a bin, rows are sorted in another way."""
+    row = AWKWARD[name]
+    tensors, base = [encode(row, "F32"), encode(row[::-1].copy(), "F32")], np.zeros(len(row), np.uint32)
+    both(lambda: kernels.row_ranks(tensors, base, "F32", len(row)))
+    both(lambda: kernels.row_bounds(tensors, base, "F32", len(row), [0, 1, len(row) // 3, len(row)]))
+
+
 @given(matrices(), FORMS, SHARES, st.data())
 @settings(deadline=None)
 def test_bands(world, out_form, numerators, data):

@@ -10,27 +10,38 @@ from conjoin.kernels.draws import DrawKey
 from conjoin.kernels.formats import Raw
 from conjoin.kernels.layout import DropAggregate
 from conjoin.kernels.native import selection as native
+from conjoin.kernels.native.vectors import WIDTH
 
 Word32 = npt.NDArray[np.uint32]
 
 AGGREGATES: dict[DropAggregate, int] = {"mean": 0, "sum": 1, "max": 2, "all": 3}
 
 
+def _keys(tensors: Sequence[Raw], base: Raw | None, form: str) -> Word32:
+    """Magnitude keys (k, at least n)."""
+    origin = np.zeros_like(tensors[0]) if base is None else base
+    keys = np.empty((len(tensors), -(-len(origin) // WIDTH) * WIDTH), np.uint32)
+    for at, n, inputs, _ in in_vectors([origin, *tensors]):
+        for row, source in zip(keys, inputs[1:], strict=True):
+            native.row_keys(source, inputs[0], n, code(form), at, row)
+    return keys
+
+
 def row_ranks(tensors: Sequence[Raw], base: Raw | None, form: str, columns: int) -> Word32:
     """See `reference.selection.row_ranks`."""
-    n, origin = len(tensors[0]), address(tensors[0] if base is None else base)
-    ranks = np.empty((len(tensors), n), np.uint32)
-    native.row_ranks(addresses(tensors), origin, base is not None, n, code(form), columns, ranks)
-    return ranks
+    n, keys = len(tensors[0]), _keys(tensors, base, form)
+    for row in keys:
+        native.row_ranks(row, n, columns)
+    return keys if keys.shape[1] == n else np.ascontiguousarray(keys[:, :n])
 
 
 def row_bounds(
     tensors: Sequence[Raw], base: Raw | None, form: str, columns: int, tops: Sequence[int], start: int
 ) -> Int64:
     """See `reference.selection.row_bounds`."""
-    n, origin = len(tensors[0]), address(tensors[0] if base is None else base)
-    out = np.empty((len(tensors), n // columns, len(tops), 2), np.int64)
-    native.row_bounds(addresses(tensors), origin, base is not None, code(form), columns, ints(tops), start, out)
+    out = np.empty((len(tensors), len(tensors[0]) // columns, len(tops), 2), np.int64)
+    for row, bounds in zip(_keys(tensors, base, form), out, strict=True):
+        native.row_bounds(row, columns, ints(tops), start, bounds)
     return out
 
 

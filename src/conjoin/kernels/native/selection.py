@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 
 from conjoin.kernels import jit
-from conjoin.kernels.native.bits import LOW32, MAGNITUDE, PIECE, U64, bits32_of, bits_of, decode, deltas, encode, select
+from conjoin.kernels.native.bits import LOW32, MAGNITUDE, PIECE, U64, bits_of, decode, deltas, encode, select
 from conjoin.kernels.native.bits import updated as updated_piece
 from conjoin.kernels.native.conversion import inverse_of, load, store
 from conjoin.kernels.native.elementwise import (
@@ -20,34 +20,49 @@ from conjoin.kernels.native.elementwise import (
     times,
     updated,
 )
-from conjoin.kernels.native.order import least_with
+from conjoin.kernels.native.order import in_order, least_with, magnitude_keys, put
 from conjoin.kernels.native.streams import DRAWN, WORDS, draw, streams
 from conjoin.kernels.native.vectors import U32, VECTOR, WIDTH, Lanes, by_case, every, hold, read, recall, step
 
 BINS = 1 << 11
+BINNED_MAX = 1 << 16
+"""Longest row whose keys have bins of their own: more of these would not stay in a core's cache."""
+MOVES_MAX = 8
+"""Places that the keys of a row are moved on average before it is sorted in another way."""
+FEW = 64
+"""Keys of one bin that are sorted by themselves."""
 NO_KEY = 1 << 31
 """Above every key."""
 
 
 @jit.kernel
-def vectors(source, base, centred, start, count, form, origin, out):
-    """The values of one piece, or its task vector where `centred`."""
-    if centred:
-        decode(base, start, count, form, origin)
-        deltas(source, origin, start, count, form, out)
-    else:
-        decode(source, start, count, form, out)
+def row_keys(source, base, n, form, at, keys):
+    """The magnitude keys of whole vectors of elements, from an index on."""
+    control = jit.enter()
+    for j in range(0, n, WIDTH):
+        put(keys, at + j, in_order(magnitude_keys(source, base, j, form), form))
+    jit.leave(control)
 
 
 @jit.kernel
-def row_keys(source, base, centred, first, columns, form, origin, values, keys):
-    """The magnitude keys of a row: bits of the float32 nearest to the value, without the sign."""
-    for start in range(0, columns, PIECE):
-        count = min(PIECE, columns - start)
-        vectors(source, base, centred, first + start, count, form, origin, values)
-        part = keys[start : start + count]
-        for j in range(count):
-            part[j] = bits32_of(np.float32(values[j])) & np.uint32(0x7FFF_FFFF)
+def bins_of(keys, bins, counts):
+    """The bin of each key of a row, and how many keys there are in each bin.
+
+    Bins are of equal width below the largest key, 2^26 in all: eight powers of two, and all that is smaller is in the
+    lowest one. So most bins of rows of real numbers have one key or none.
+    """
+    top, shift = np.uint32(0), 26
+    for j in range(len(keys)):
+        top = max(top, keys[j])
+    low = max(np.int64(top) + 1 - (1 << shift), 0)
+    for b in range(len(counts)):
+        counts[b] = 0
+    while len(counts) << shift > 1 << 26:
+        shift -= 1
+    for j in range(len(keys)):
+        bins[j] = np.uint32(max(np.int64(keys[j]) - low, 0) >> shift)
+    for j in range(len(keys)):
+        counts[U64(bins[j])] += np.uint32(1)
 
 
 @jit.kernel
@@ -71,36 +86,77 @@ def starts_of(counts):
 
 
 @jit.kernel
-def row_ranks(sources, base, centred, n, form, columns, ranks):
-    """ranks[i, j] = how many elements of the row of j come before it by (key, index), from the least on."""
-    control = jit.enter()
-    origin, values, keys = np.empty(PIECE), np.empty(PIECE), np.empty(columns, np.uint32)
-    order, other = np.empty(columns, np.uint64), np.empty(columns, np.uint64)
-    counts = np.empty((3, BINS), np.int64)
-    for i in range(len(sources)):
-        for first in range(0, n, columns):
-            row_keys(sources[i], base, centred, first, columns, form, origin, values, keys)
-            counts[:] = 0
-            for j in range(columns):
-                key = U64(keys[j])
-                order[j] = key << U64(32) | U64(j)
-                counts[0, key & U64(0x3FF)] += 1
-                counts[1, (key >> U64(10)) & U64(0x3FF)] += 1
-                counts[2, key >> U64(20)] += 1
-            for digit in range(2):
-                shift = U64(10 * digit)
-                if counts[digit, (U64(keys[0]) >> shift) & U64(0x3FF)] < columns:  # else all have the same one
-                    starts_of(counts[digit])
-                    scatter(order, other, counts[digit], shift + U64(32), U64(0x3FF))
-                    order, other = other, order
-            starts_of(counts[2])
-            row, before = ranks[i, first : first + columns], counts[2]
-            for j in range(columns):
-                digit = order[j] >> U64(52)
-                rank = before[digit]
-                before[digit] = rank + 1
-                row[order[j] & LOW32] = rank
-    jit.leave(control)
+def rank_by_bins(keys, bins, counts, order):
+    """The keys of a row become ranks, unless that takes too long: they are put into bins, and neighbours in order."""
+    columns, moves = len(keys), 0
+    bins_of(keys, bins, counts)
+    starts_of(counts)
+    for j in range(columns):
+        at = counts[U64(bins[j])]
+        counts[U64(bins[j])] = at + np.uint32(1)
+        order[U64(at)] = U64(keys[j]) << U64(32) | U64(j)
+    for j in range(1, columns):
+        one, at = order[j], j
+        while at > 0 and order[at - 1] > one:
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = one
+        moves += j - at
+        if moves > MOVES_MAX * columns:
+            return False
+    for j in range(columns):
+        keys[order[j] & LOW32] = np.uint32(j)
+    return True
+
+
+@jit.kernel
+def rank_by_digits(keys, order, other, counts):
+    """The keys of a row become ranks, in three passes whatever they are."""
+    columns = len(keys)
+    counts[:] = 0
+    for j in range(columns):
+        key = U64(keys[j])
+        order[j] = key << U64(32) | U64(j)
+        counts[0, key & U64(0x3FF)] += 1
+        counts[1, (key >> U64(10)) & U64(0x3FF)] += 1
+        counts[2, key >> U64(20)] += 1
+    one = U64(keys[0])
+    for digit in range(2):
+        shift = U64(10 * digit)
+        if counts[digit, (one >> shift) & U64(0x3FF)] < columns:  # else all have the same one
+            starts_of(counts[digit])
+            scatter(order, other, counts[digit], shift + U64(32), U64(0x3FF))
+            order, other = other, order
+    before = counts[2]
+    starts_of(before)
+    for j in range(columns):
+        digit = order[j] >> U64(52)
+        rank = before[digit]
+        before[digit] = rank + 1
+        keys[order[j] & LOW32] = rank
+
+
+@jit.kernel
+def row_ranks(keys, n, columns):
+    """Each key becomes the number of elements of its row that come before it by (key, index), from the least on."""
+    size = bin_count(columns)
+    bins, counts, order = np.empty(columns, np.uint32), np.empty(size, np.uint32), np.empty(columns, np.uint64)
+    other, digits = np.empty(0, np.uint64), np.empty((3, BINS), np.int64)
+    for first in range(0, n, columns):
+        row = keys[first : first + columns]
+        if columns > BINNED_MAX or not rank_by_bins(row, bins, counts, order):
+            if len(other) == 0:
+                other = np.empty(columns, np.uint64)
+            rank_by_digits(row, order, other, digits)
+
+
+@jit.kernel
+def bin_count(columns):
+    """A bin for each element of a row, rounded up to a power of two."""
+    size = 1
+    while size < min(columns, BINNED_MAX):
+        size *= 2
+    return size
 
 
 @jit.kernel
@@ -114,22 +170,18 @@ def bin_from_top(counts, rank):
 
 
 @jit.kernel
-def bound_of(keys, high, counts, rank):
-    """The rank-th largest key of a row, and one more than the index of the element that is so by (key, −index).
-
-    `high` counts the upper digits.
-    """
-    upper, rank = bin_from_top(high, rank)
-    known, shift = upper, 20
-    for _ in range(2):
-        shift -= 10
+def bound_by_digits(keys, counts, rank):
+    """The rank-th largest key of a row, and one more than the index of the element that is so by (key, −index)."""
+    known, shift = 0, 33
+    for _ in range(3):
+        shift -= 11
         counts[:] = 0
         for j in range(len(keys)):
             key = np.int64(keys[j])
-            if key >> (shift + 10) == known:
-                counts[(key >> shift) & 0x3FF] += 1
+            if key >> (shift + 11) == known:
+                counts[(key >> shift) & 0x7FF] += 1
         digit, rank = bin_from_top(counts, rank)
-        known = known << 10 | digit
+        known = known << 11 | digit
     for j in range(len(keys)):
         if keys[j] == np.uint32(known):
             rank -= 1
@@ -139,24 +191,41 @@ def bound_of(keys, high, counts, rank):
 
 
 @jit.kernel
-def row_bounds(sources, base, centred, form, columns, tops, start, out):
-    """out[i, r, t] = key and cut-off of the tops[t] largest elements of row r, equals by index from the lowest."""
-    control = jit.enter()
-    origin, values, keys = np.empty(PIECE), np.empty(PIECE), np.empty(columns, np.uint32)
-    high, counts = np.empty(BINS, np.int64), np.empty(1 << 10, np.int64)
-    for i in range(len(sources)):
-        for row in range(out.shape[1]):
-            first = row * columns
-            row_keys(sources[i], base, centred, first, columns, form, origin, values, keys)
-            high[:] = 0
-            for j in range(columns):
-                high[U64(keys[j]) >> U64(20)] += 1
-            for t in range(len(tops)):
-                key, cutoff = NO_KEY, 0
-                if tops[t] > 0:
-                    key, cutoff = bound_of(keys, high, counts, tops[t])
-                out[i, row, t, 0], out[i, row, t, 1] = key, start + first + cutoff
-    jit.leave(control)
+def bound_by_bins(keys, bins, counts, few, digits, rank):
+    """The same, given the bins of the keys; of the few in one bin the one that is wanted is sought by itself."""
+    chosen, inner = bin_from_top(counts, rank)
+    found = np.int64(counts[chosen])
+    if found > len(few):
+        return bound_by_digits(keys, digits, rank)
+    at = 0
+    for j in range(len(keys)):
+        if bins[j] == np.uint32(chosen):
+            few[at] = U64(keys[j]) << U64(32) | (LOW32 - U64(j))
+            at += 1
+    for j in range(1, found):
+        one, at = few[j], j
+        while at > 0 and few[at - 1] < one:
+            few[at] = few[at - 1]
+            at -= 1
+        few[at] = one
+    one = few[inner - 1]
+    return np.int64(one >> U64(32)), np.int64(LOW32 - (one & LOW32)) + 1
+
+
+@jit.kernel
+def row_bounds(keys, columns, tops, start, out):
+    """out[r, t] = key and cut-off of the tops[t] largest elements of row r, equals by index from the lowest."""
+    bins, counts = np.empty(columns, np.uint32), np.empty(bin_count(columns), np.uint32)
+    few, digits = np.empty(FEW, np.uint64), np.empty(BINS, np.int64)
+    for row in range(len(out)):
+        first = row * columns
+        part = keys[first : first + columns]
+        bins_of(part, bins, counts)
+        for t in range(len(tops)):
+            key, cutoff = NO_KEY, 0
+            if tops[t] > 0:
+                key, cutoff = bound_by_bins(part, bins, counts, few, digits, tops[t])
+            out[row, t, 0], out[row, t, 1] = key, start + first + cutoff
 
 
 @jit.kernel
