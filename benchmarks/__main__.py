@@ -15,8 +15,10 @@ from benchmarks.context import Context, run_part
 from benchmarks.measure import USER, machine
 from benchmarks.report import Part, show
 
-PARTS = ("kernels", "linear_algebra", "eigen", "commands", "accuracy", "load", "contributions", "scaling")
-WITH_PEERS = ("commands", "accuracy", "contributions")
+PARTS = (
+    "kernels", "linear_algebra", "eigen", "commands", "strategies", "accuracy", "load", "contributions", "scaling",
+)  # fmt: skip
+WITH_PEERS = ("commands", "strategies", "accuracy", "contributions")
 OUT = Path(__file__).parent / "out"
 
 

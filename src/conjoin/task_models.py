@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from conjoin.errors import MismatchedTensorsError, OutputExistsError, UnknownDigestError, UsageError, WrongBaseError
 from conjoin.executor import Receipt
+from conjoin.fitting.surgery import Adapter
 from conjoin.kernels import FORMATS, decode
 from conjoin.plan.layout import METADATA, SIDE_NAME
 from conjoin.plan.sides import side_name
@@ -35,13 +36,13 @@ class TaskModel:
         contribution: its digest.
         strategy: what made the merged checkpoint.
         folder: the merged checkpoint.
-        adapter: what acts on the model's features, for strategies that learn adapters: the values in the asset.
+        adapter: what moves the model's last features to those of the task, for representation_surgery; else None.
     """
 
     contribution: str
     strategy: str
     folder: Path
-    adapter: Mapping[str, Any] | None
+    adapter: Adapter | None
     _held: Mapping[str, tuple[str, tuple[int, ...], Bytes]] = field(repr=False)
 
     @property
@@ -95,7 +96,8 @@ def load_task(
     digest = _find(receipt, contribution)
     recipe = receipt.recipe
     asset = next(iter(assets_beside(folder, [recipe.step.asset] if recipe.step.asset else [])), None)
-    adapter = None if asset is None else asset.values.get("adapters", {}).get(digest)
+    learned = None if asset is None else asset.values.get("adapters", {}).get(digest)
+    adapter = None if learned is None else Adapter.of(learned)
     if adapter is None and not any(step.traits.one_task for step in recipe.steps):
         raise UsageError(
             f"{recipe.strategy} makes one model for all tasks", hint="load the merged checkpoint itself, or use `emr`"
