@@ -157,7 +157,8 @@ def fisher(run: Run) -> Statistic:
         for batch in run.singly("fisher"):
             for share, gradient in _outcomes(run, wanted, batch, exact=True):
                 for name, value in gradient.items():
-                    total[name] += share * value.double().square()
+                    wide = value.double()
+                    total[name].addcmul_(wide, wide, value=share)
         tensors = wanted.spread({name: (value / run.count).float() for name, value in total.items()})
     return Statistic("fisher", tensors, run.facts("fisher", labels=run.labels), wanted.notes())
 

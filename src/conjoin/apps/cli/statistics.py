@@ -100,8 +100,8 @@ def stats(
     """Make a side-car from a fine-tune and examples of its task.
 
     fisher, for fisher_merge: the diagonal Fisher information. gram, for regression_mean: XᵀX/n of what goes into every
-    linear module. importance, for led_merge: the SNIP scores of fine-tune and base. features, for
-    representation_surgery: the last representation of every example. Needs torch (extra `torch`).
+    linear module. importance, for led_merge: the SNIP scores of fine-tune and base. features: the last representation
+    of every example, what representation_surgery compares. Needs torch (extra `torch`).
     """
     shell = Shell.of(ctx, None, as_json, quiet)
     _check(kind, base=base, labels=labels, features_of=features_of)
