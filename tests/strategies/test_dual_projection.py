@@ -42,7 +42,7 @@ class TestDualProjection(StrategySuite):
         shape = taus[0].shape
         return decoded(self.run(model_of(np.zeros(shape), taus, weights=weights), setting), shape)
 
-    @pytest.mark.parametrize("shape", [(6, 9), (9, 6), (7, 7)])
+    @pytest.mark.parametrize("shape", [(6, 9), (9, 6), (7, 7), (2, 9), (12, 3)])
     def test_is_the_minimiser(self, shape):
         _, taus = values(shape, 3)
         weights = [Fraction(1), Fraction(3), Fraction(2)]

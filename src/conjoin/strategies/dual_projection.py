@@ -14,12 +14,29 @@ from conjoin.strategies.matrices import Matrix
 NULL = 1e-10
 """Share of the largest a + b below which no task vector says anything about a pair of directions."""
 
+FEW = 0.75
+"""Share of the columns up to which the rows of all task vectors together are few: then their span is all there is."""
+
 
 def _correction(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float]) -> Matrix:
-    """Y with A Y + Y B = Σ αᵢ (τᵢτᵢᵀDᵢ + Dᵢτᵢᵀτᵢ), A = Σ αᵢ τᵢτᵢᵀ, B = Σ αᵢ τᵢᵀτᵢ; 0 in the pairs without a say."""
+    """Y with A Y + Y B = Σ αᵢ (τᵢτᵢᵀDᵢ + Dᵢτᵢᵀτᵢ), A = Σ αᵢ τᵢτᵢᵀ, B = Σ αᵢ τᵢᵀτᵢ; 0 in the pairs without a say.
+
+    Y lies in the span of the rows of all task vectors. Of those the first and the Dᵢ but one are a basis in which no
+    small difference between large vectors is lost.
+    """
     m, n = taus[0].shape
     if m > n:
         return _correction([tau.T for tau in taus], [part.T for part in parts], weights).T
+    if len(taus) * m <= FEW * n:
+        rows = kernels.orthonormal(np.concatenate([taus[0], *parts[1:]]).T)
+        seen, apart = ([kernels.gemm(matrix, rows, wide=True) for matrix in given] for given in (taus, parts))
+        return kernels.gemm(_within(seen, apart, weights), rows.T, wide=True)
+    return _within(taus, parts, weights)
+
+
+def _within(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float]) -> Matrix:
+    """The same by the eigenvectors of both sides."""
+    m, n = taus[0].shape
     a, b, c = np.zeros((m, m)), np.zeros((n, n)), np.zeros((m, n))
     for tau, part, weight in zip(taus, parts, weights, strict=True):
         square = kernels.gram(tau, wide=True)
