@@ -103,7 +103,7 @@ def _raw_gaps(strategy: Strategy, models: Family, params: dict[str, Any]) -> Ite
     operation = Operation(strategy, models.layer.name, base)
 
     def f(left: Operand, right: Operand) -> Operand:
-        return operation((left, right), outfit.raw((left, right)))
+        return operation(*outfit.raw((left, right)))
 
     ab = f(a, b)
     yield _gap(ab, f(b, a))
