@@ -171,6 +171,16 @@ def deltas(source, origin, start, count, form, out):
 
 
 @jit.kernel
+def vectors(source, base, centred, start, count, form, origin, out):
+    """The values of one piece, or its task vector where `centred`."""
+    if centred:
+        decode(base, start, count, form, origin)
+        deltas(source, origin, start, count, form, out)
+    else:
+        decode(source, start, count, form, out)
+
+
+@jit.kernel
 def updated(update, origin, count):
     """Update = θ₀ + update; θ₀ itself, sign of zero included, where the update is zero."""
     for j in range(count):

@@ -6,8 +6,7 @@ import numpy as np
 
 from conjoin.kernels import jit
 from conjoin.kernels.layout import SUM_WORDS, WORDS_OF_SUM
-from conjoin.kernels.native.bits import LOW32, MAGNITUDE, PIECE, U64, bits_of, f64_of
-from conjoin.kernels.native.selection import vectors
+from conjoin.kernels.native.bits import LOW32, MAGNITUDE, PIECE, U64, bits_of, f64_of, vectors
 
 SLICE_BITS = 51
 """Bits of a value that are taken at a time: the sum of 1,024 such numbers fits into 64."""

@@ -17,9 +17,9 @@ from conjoin.kernels.native.bits import (
     pointer,
     select,
     updated,
+    vectors,
 )
 from conjoin.kernels.native.order import least_with
-from conjoin.kernels.native.selection import vectors
 
 EIGHT_BYTES = U64(0x0101_0101_0101_0101)
 
