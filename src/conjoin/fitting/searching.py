@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from conjoin.errors import BadParameterError, MissingFileError, NothingVisibleError, UnknownStrategyError
+from conjoin.errors import BadParameterError, MissingFileError, NothingVisibleError
 from conjoin.fitting.candidates import InMemory, OnDisk, Place
 from conjoin.fitting.evaluators import TIMEOUT_S, Command, Evaluator
 from conjoin.fitting.fitters import Request
@@ -60,8 +60,8 @@ class Settings:
         """
         find_strategy(self.strategy).parse(self.params)
         if self.strategy not in EVALUATIONS:
-            raise UnknownStrategyError(
-                f"{self.strategy} searches nothing", hint=f"there are {' and '.join(sorted(EVALUATIONS))}"
+            raise BadParameterError(
+                f"nothing is searched for {self.strategy}", hint=f"searches are for {' and '.join(sorted(EVALUATIONS))}"
             )
         for name, value, least, most in (
             ("evaluations", self.budget, 1, EVALUATIONS_MAX),
