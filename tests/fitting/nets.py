@@ -80,6 +80,35 @@ def encoder() -> nn.Module:
     return Encoder()
 
 
+class Odd(nn.Module):
+    """A weight and nothing that is a module; what it returns is chosen by the test."""
+
+    def __init__(self, returned: str) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(2, 2))
+        self.returned = returned
+
+    def forward(self, **inputs: torch.Tensor) -> object:
+        z = inputs["x"] @ self.w
+        return {"tuple": (z, 3), "nothing": (), "one class": z[:, :1], "four dimensions": z[None, None]}[self.returned]
+
+
+def as_tuple() -> nn.Module:
+    return Odd("tuple")
+
+
+def as_nothing() -> nn.Module:
+    return Odd("nothing")
+
+
+def as_one_class() -> nn.Module:
+    return Odd("one class")
+
+
+def as_four_dimensions() -> nn.Module:
+    return Odd("four dimensions")
+
+
 def not_a_module() -> int:
     return 3
 

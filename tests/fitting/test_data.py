@@ -69,8 +69,14 @@ def test_text_needs_a_tokenizer(tmp_path: Path, gpt2: Path) -> None:
     path = lines(tmp_path / "x.jsonl", {"text": "a"})
     with pytest.raises(BadDataError, match="text needs a tokenizer"):
         read_data(path)
-    with pytest.raises(BadDataError, match="the folder has no tokenizer"):
-        read_data(path, gpt2)
+    for folder in (gpt2, tmp_path / "nowhere"):
+        with pytest.raises(BadDataError, match="the folder has no tokenizer"):
+            read_data(path, folder)
+    (tmp_path / "broken").mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "broken" / name).write_text("{")
+    with pytest.raises(BadDataError, match="the folder's tokenizer cannot be used"):
+        read_data(path, tmp_path / "broken")
 
 
 BAD_TENSORS: list[tuple[dict[str, Any], str, str]] = [

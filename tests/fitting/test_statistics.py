@@ -14,7 +14,7 @@ from torch import nn
 from conjoin.errors import BadDataError, MissingFileError, NonFiniteError, OutputExistsError
 from conjoin.fitting.statistics import Run, Statistic, features, fisher, gram, importance, of_base, open_run, write
 from conjoin.store.checkpoint import open_checkpoint
-from tests.fitting.nets import encoder, fill, lines, net, numbers, pictures, save
+from tests.fitting.nets import Odd, encoder, fill, lines, net, numbers, pictures, save
 
 NETS = "tests.fitting.nets"
 X = np.array([[2, 0], [0, 4], [2, 4]], np.float32)
@@ -243,6 +243,50 @@ def test_labels_that_do_not_fit_are_named(bert: Path, gpt2: Path, tmp_path: Path
     one = save(tmp_path / "c.safetensors", input_ids=np.array([[1, 2]]), labels=np.array([1]))
     with pytest.raises(BadDataError, match="of shape \\(\\) per example; the model's logits need \\(2,\\)"):
         fisher(open_run(gpt2, one, labels="given"))
+
+
+def test_labels_of_tokens_count_where_they_are_given(tmp_path: Path) -> None:
+    """One label per token; below zero, or where the mask says there is no token, none is."""
+    model = fill(net(), 5)
+    labels = np.array([[3, -100, 2, 5]])
+    found = [
+        _module(tmp_path, model, "net", input_ids=IDS[:1], attention_mask=MASK[:1], labels=given)
+        for given in (labels, np.array([[3, -1, 2, 0]]))
+    ]
+    first, second = (
+        fisher(replace(run, model=replace(run.model, causal=False), labels="given")).tensors["inner.weight"]
+        for run in found
+    )
+    assert torch.equal(first, second)
+    run = replace(found[0], model=replace(found[0].model, causal=False))
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in run.tensors.items()}
+    logp = run.model.forward(leaves, run.data.take([0]))[0].log_softmax(-1)
+    (slope,) = torch.autograd.grad(logp[0, 3] + logp[2, 2], [leaves["inner.weight"]])
+    assert torch.allclose(first, slope.square(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("factory", "what"),
+    [
+        ("as_nothing", "Odd gives no logits"),
+        ("as_four_dimensions", "Odd gives no logits"),
+        ("as_one_class", "the logits have one class"),
+    ],
+)
+def test_models_that_give_no_distribution(tmp_path: Path, factory: str, what: str) -> None:
+    run = _module(tmp_path, Odd(""), factory, x=X)
+    with pytest.raises(BadDataError, match=what):
+        fisher(run)
+
+
+def test_modules_that_are_not_linear(tmp_path: Path) -> None:
+    """The first of a tuple are the logits; a weight without a module has a Fisher and neither Gram nor features."""
+    run = _module(tmp_path, Odd(""), "as_tuple", x=X)
+    assert fisher(run).tensors["w"].numpy() == pytest.approx(np.array([[2 / 3] * 2, [8 / 3] * 2]))
+    with pytest.raises(BadDataError, match="no Linear or convolution"):
+        gram(run)
+    with pytest.raises(BadDataError, match="no Linear ran"):
+        features(run)
 
 
 def test_nothing_is_written_that_the_gate_would_refuse(tmp_path: Path) -> None:
