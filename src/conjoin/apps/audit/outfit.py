@@ -6,6 +6,7 @@ same ones, another tensor has others, and a merged tensor, which no data ever sa
 """
 
 import hashlib
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 from conjoin import kernels
 from conjoin.apps.audit.raw import Array, Equipment, Operand
 from conjoin.apps.audit.shapes import Layer
-from conjoin.apps.audit.tensors import noise
+from conjoin.apps.audit.tensors import DENSE_ELEMENTS, noise
 from conjoin.memory import CRDTMergeState, digests_of
 from conjoin.strategies.base import SideCar, Strategy
 from conjoin.wire.asset import Asset
@@ -53,14 +54,21 @@ class Occasion:
 def side_car(side: SideCar, content: str, tensor: str, shape: tuple[int, ...]) -> Array:
     """The side-car tensor (float32) of a tensor with this content.
 
-    A Gram is a positive diagonal and four outer products, so that it is symmetric and positive definite; features are
-    about normal; anything else is positive.
+    A Gram is a positive diagonal and four outer products, so that it is symmetric and positive definite. Anything else
+    is positive: noise, or where that would be much, the product of a row's and a column's.
     """
     key = kernels.draw_key(hashlib.sha256(side.extra.encode()).digest(), "audit", f"{side.name} {tensor}", content)
     if side.extra == "gram":
         return _gram(shape[0], key)
+    if math.prod(shape) <= DENSE_ELEMENTS or len(shape) != 2:
+        return _positive(shape, key)
+    factors = _positive((sum(shape),), key)
+    return factors[: shape[0], None] * factors[shape[0] :]
+
+
+def _positive(shape: tuple[int, ...], key: kernels.DrawKey) -> Array:
     drawn = noise(shape, key)
-    return (drawn if side.extra == "features" else drawn * drawn + 2.0**-10).astype(np.float32)
+    return (drawn * drawn + 2.0**-10).astype(np.float32)
 
 
 def _gram(n: int, key: kernels.DrawKey) -> Array:

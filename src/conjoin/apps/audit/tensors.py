@@ -23,7 +23,8 @@ Array = npt.NDArray[Any]
 BASE_SCALE, DELTA_SCALE = 0.02, 0.001
 """Root mean square of weights and of task vectors at full size, as in models of these kinds."""
 _TERMS = 2
-_DENSE_ELEMENTS = 1 << 16
+DENSE_ELEMENTS = 1 << 16
+"""Up to here tensors are noise; larger ones have structure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def family(layer: Layer, dtype: str, *, values: str, seed: int, count: int = 3) 
         count: how many fine-tunes.
     """
     name, shape = layer.name, layer.shape
-    dense = shape[0] * shape[1] <= _DENSE_ELEMENTS
+    dense = shape[0] * shape[1] <= DENSE_ELEMENTS
     base = noise(shape, _key(seed, name, "base")) if dense else spectrum(shape, seed, f"{name} base", BASE_SCALE, 1)
     models: list[Array] = []
     for index in range(count):
