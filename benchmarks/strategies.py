@@ -14,7 +14,7 @@ from benchmarks.measure import RUN_COLUMNS, Run, conjoin, medians, models, modul
 from benchmarks.report import Part, Plot, Series, Table, at_least
 from conjoin.strategies.base import strategies
 
-COSTS = Path(__file__).parent / "costs.json"
+COSTS = Path(__file__).parent.parent / "src" / "conjoin" / "apps" / "cli" / "costs.json"
 """What the pages of the strategies quote; written by a whole run only."""
 
 SCRIPT = """

@@ -14,9 +14,10 @@ from typing import Any
 import typer.main
 
 from conjoin.apps.cli.app import app
+from conjoin.apps.cli.description import costs, examples, facts, needs_briefly
 from conjoin.apps.cli.failure import BROKEN_PIPE_STATUS, BUG_STATUS, INTERRUPTED_STATUS, error_classes
 from conjoin.apps.cli.render import default, domain
-from conjoin.strategies.base import strategies
+from conjoin.strategies.base import Strategy, strategies
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 NOTE = "<!-- written by tools/make_reference.py; change the code and run `python tools/make_reference.py` -->"
@@ -25,6 +26,7 @@ NOTE = "<!-- written by tools/make_reference.py; change the code and run `python
 def pages() -> dict[str, str]:
     """Every page by file name."""
     written = {"cli.md": _cli(), "errors.md": _errors(), "strategies.md": _strategies()}
+    written |= {f"strategies/{name}.md": _strategy(one) for name, one in strategies().items()}
     return {name: "\n".join([*lines]).rstrip() + "\n" for name, lines in written.items()}
 
 
@@ -115,20 +117,30 @@ def _strategies() -> Iterator[str]:
     yield from (
         "Numbers are plain decimals and exact. A parameter given per contribution is written `-p NAME.DIGEST=VALUE`.",
         "",
-        "| strategy | needs a base | draws | what |",
-        "|---|---|---|---|",
+        "| strategy | needs | draws | ns per parameter | peak MB | what |",
+        "|---|---|---|---|---|---|",
     )
     known = strategies()
     for one in known.values():
-        yield f"| [{one.name}](#{one.name}) | {_yes(one.needs_base)} | {_yes(one.stochastic)} | {one.summary} |"
-    yield ""
-    for one in known.values():
-        yield from (f"## {one.name}", "", "```text", one.doc, "```", "")
-        if one.parameters:
-            yield from ("| parameter | values | default |", "|---|---|---|")
-            yield from (f"| `{p.name}` | {domain(p)} | {default(p)} |" for p in one.parameters)
-            yield ""
-        yield from (f"Scope: {one.scope.value}. Version {one.version}. Source: {one.source}", "")
+        cost = [f"{figure:.3g}" for figure in costs().get(one.name, ())] or ["–", "–"]
+        link = f"[{one.name}](strategies/{one.name}.md)"
+        yield f"| {link} | {needs_briefly(one)} | {_yes(one.stochastic)} | {' | '.join(cost)} | {one.summary} |"
+    yield from (
+        "",
+        "CPU and memory: resolve of 50 million parameters in BF16, base and 3 contributions, every input verified, the",
+        "start of the process left out; `python -m benchmarks --only strategies` on 2 cores of an Intel Xeon.",
+    )
+
+
+def _strategy(one: Strategy) -> Iterator[str]:
+    yield from (f"# {one.name}", "", NOTE, "", "```text", one.doc, "```", "")
+    if one.parameters:
+        yield from ("| parameter | values | default |", "|---|---|---|")
+        yield from (f"| `{p.name}` | {domain(p)} | {default(p)} |" for p in one.parameters)
+        yield ""
+    yield from (f"- **{name}**: {text}" for name, text in facts(one))
+    yield from ("", "```console", *(f"$ {line}" for line in examples(one)), "```", "")
+    yield "[all strategies](../strategies.md)"
 
 
 def _yes(claim: bool) -> str:
@@ -153,7 +165,7 @@ def main() -> int:
         for name in old:
             print(f"docs/reference/{name} is not current: run `python tools/make_reference.py`", file=sys.stderr)
         return 1 if old else 0
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / "strategies").mkdir(parents=True, exist_ok=True)
     for name in old:
         (FOLDER / name).write_text(pages()[name], encoding="utf-8")
         print(f"wrote docs/reference/{name}")

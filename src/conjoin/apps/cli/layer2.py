@@ -375,12 +375,17 @@ def strategies(
 
 
 def _described(one: Any) -> dict[str, Any]:
+    from conjoin.apps.cli.description import cost, examples, inputs, outputs
     from conjoin.apps.cli.render import default, domain
 
     return {
         "name": one.name,
         "summary": one.summary,
         "doc": one.doc,
+        "needs": inputs(one),
+        "makes_beside": outputs(one),
+        "examples": examples(one),
+        "cost": cost(one),
         "needs_base": one.needs_base,
         "stochastic": one.stochastic,
         "normalises": one.normalises,

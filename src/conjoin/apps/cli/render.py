@@ -184,16 +184,18 @@ def _moved(how: str, operations: int, objects: int, size_bytes: int) -> str:
 
 def strategies(known: Iterable["Strategy"]) -> Iterable[Any]:
     """What `conjoin strategies` prints."""
-    rows = [
-        (s.name, "yes" if s.needs_base else "no", "yes" if s.stochastic else "no", s.summary.rstrip(".")) for s in known
-    ]
-    yield table(("strategy", "needs base", "draws", "what"), rows)
+    from conjoin.apps.cli.description import needs_briefly
+
+    rows = [(s.name, needs_briefly(s), "yes" if s.stochastic else "no", s.summary.rstrip(".")) for s in known]
+    yield table(("strategy", "needs", "draws", "what"), rows)
     yield ""
     yield "`conjoin strategies NAME` shows one with its formula and parameters"
 
 
 def strategy(one: "Strategy") -> Iterable[Any]:
     """What `conjoin strategies NAME` prints."""
+    from conjoin.apps.cli import description
+
     yield one.name
     yield ""
     yield one.doc
@@ -202,21 +204,17 @@ def strategy(one: "Strategy") -> Iterable[Any]:
         rows = [(p.name, domain(p), default(p)) for p in one.parameters]
         yield table(("parameter", "values", "default"), rows)
         yield ""
-    yield facts(
-        [
-            ("needs", "a base" if one.needs_base else "no base"),
-            ("draws", "yes, seeded by the root" if one.stochastic else "no"),
-            ("scope", one.scope.value),
-            ("version", str(one.version)),
-            ("source", one.source),
-        ]
-    )
+    yield facts(description.facts(one))
+    yield ""
+    yield from description.examples(one)
 
 
 def domain(parameter: "Parameter") -> str:
     """The values a parameter takes."""
-    if parameter.kind == "choice":
-        return ", ".join(parameter.choices)
+    if parameter.kind == "asset":
+        return "an asset, by --asset"
+    if parameter.choices:
+        return ", ".join(parameter.choices) + (" by contribution" if parameter.kind == "by-contribution" else "")
     if parameter.kind == "flag":
         return "true, false"
     limits = parameter.domain
@@ -230,7 +228,8 @@ def domain(parameter: "Parameter") -> str:
         )
         if bound is not None
     ]
-    kind = "number per contribution" if parameter.kind == "by-contribution" else "number"
+    number = "whole number" if limits.whole else "number"
+    kind = f"{number} per contribution" if parameter.kind == "by-contribution" else number
     return kind + (f" {' and '.join(bounds)}" if bounds else "")
 
 
@@ -241,7 +240,7 @@ def default(parameter: "Parameter") -> str:
     from conjoin.strategies.base import canonical_decimal
 
     value = parameter.default
-    if value is None:
+    if value is None or value == "":
         return "-"
     if isinstance(value, bool):
         return "true" if value else "false"
