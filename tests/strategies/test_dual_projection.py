@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conjoin.testing.dense import SMALL_SHAPES, decoded, model_of, values
-from conjoin.testing.strategy_suite import StrategySuite, assert_same
+from conjoin.testing.strategy_suite import StrategySuite, assert_same, backend, wild_model
 
 
 def loss(tau, taus, weights):
@@ -37,6 +37,17 @@ class TestDualProjection(StrategySuite):
     shapes: ClassVar = SMALL_SHAPES
     vectors: ClassVar = [{}, {"variant": "sequential"}]
 
+    def settings(self):
+        """Without Adam, whose many steps are compared on one small matrix below."""
+        return [setting for setting in super().settings() if setting != {"variant": "adam"}]
+
+    def test_backends_agree_on_adam(self):
+        model = wild_model("F32", 2, {"w": (4, 3), "v": 3})
+        with backend("reference"):
+            expected = self.run(model, {"variant": "adam"})
+        with backend("compiled"):
+            assert_same(self.run(model, {"variant": "adam"}), expected)
+
     def update(self, taus, setting=None, weights=()):
         """The merged task vector, on the base 0."""
         shape = taus[0].shape
@@ -62,7 +73,7 @@ class TestDualProjection(StrategySuite):
         first[3:], first[:, 4:], second[:3], second[:, :4] = 0, 0, 0, 0
         np.testing.assert_allclose(self.update([first, second]), first + second, atol=1e-13)
 
-    @pytest.mark.parametrize("variant", ["closed", "sequential"])
+    @pytest.mark.parametrize("variant", ["closed", "sequential", "adam"])
     def test_equal_contributions_give_just_that(self, variant):
         base, thetas = values((5, 7), 1)
         for count in (1, 2, 3, 6):
@@ -97,3 +108,31 @@ class TestDualProjection(StrategySuite):
         weights = [Fraction(1), Fraction(2)]
         weighted = self.update(taus[:2], {"variant": "sequential"}, weights)
         np.testing.assert_allclose(weighted, minimiser(taus[:2], (2 / 3, 1 / 3)), atol=1e-12)
+
+    def test_where_no_task_vector_of_a_pair_says_anything_is_its_mean(self):
+        """Elements that differ in the 24th bit of what is otherwise a matrix of rank 1, outside of that."""
+        base = np.zeros((2, 2))
+        first, second = np.diag([1.0, 2.0**-24]), np.diag([1.0, 3 * 2.0**-24])
+        got = decoded(self.run(model_of(base, [first, second]), {"variant": "sequential"}), (2, 2))
+        assert (got == np.diag([1.0, 2.0**-23])).all()
+
+    @pytest.mark.parametrize("unit", [1.0, 2.0**-20, 2.0**100, 2.0**-300])
+    def test_adam_is_adam(self, unit):
+        """200 steps of the published loop, written out; the share of the spectrum cuts the last value of the first."""
+        _, taus = values((4, 5), 2)
+        u, s, vt = np.linalg.svd(taus[0], full_matrices=False)
+        s[-1] = 2e-6 * s.sum()
+        taus = [unit * (u * s) @ vt, unit * taus[1]]
+        cut = [(u[:, :3] * s[:3]) @ vt[:3] * unit, taus[1]]
+        x, m, v = (taus[0] + taus[1]) / 2, np.zeros((4, 5)), np.zeros((4, 5))
+        scale = unit**3 if unit in (1.0, 2.0**-20) else 0
+        for step in range(1, 201):
+            g = sum(
+                2 * w * (one @ one.T / unit**2 @ (x - tau) + (x - tau) @ one.T @ one / unit**2) / unit
+                for w, tau, one in zip((0.8, 0.2), taus, cut, strict=True)
+            )
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            epsilon = 1e-8 / scale if scale else 0.0 if unit > 1 else np.inf
+            x = x - 1e-4 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + epsilon)
+        got = self.update(taus, {"variant": "adam"})
+        np.testing.assert_allclose(got, x, rtol=1e-9, atol=1e-12 * unit)

@@ -1,6 +1,6 @@
 """DOP: the task vector nearest to all of them, each seen in its own input and output directions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -16,6 +16,16 @@ NULL = 1e-10
 
 FEW = 0.75
 """Share of the columns up to which the rows of all task vectors together are few: then their span is all there is."""
+
+STEPS, RATE, SPECTRUM = 200, 1e-4, Fraction("0.99999")
+"""Of the published procedure: steps of Adam and their length, and the share of the singular values that is kept."""
+MOMENTA, EPSILON = (Fraction("0.9"), Fraction("0.999")), 1e-8
+"""Of Adam (Kingma and Ba, ICLR 2015), as everybody has them."""
+UNIT_MIN, EPSILON_MIN = 2.0**-400, 2.0**-500
+"""Below these lies nothing that a step of Adam could show, and no square of a gradient leaves float64."""
+Equation = tuple[Matrix, Matrix, Matrix]
+Solve = Callable[[Sequence[Matrix], Sequence[Matrix], Sequence[float]], tuple[Matrix, float]]
+"""Task vectors, what each is from the centre, weights → Y and its unit."""
 
 
 def _correction(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float]) -> Matrix:
@@ -34,8 +44,8 @@ def _correction(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequen
     return _within(taus, parts, weights)
 
 
-def _within(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float]) -> Matrix:
-    """The same by the eigenvectors of both sides."""
+def _equation(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float]) -> Equation:
+    """A, B and the right side."""
     m, n = taus[0].shape
     a, b, c = np.zeros((m, m)), np.zeros((n, n)), np.zeros((m, n))
     for tau, part, weight in zip(taus, parts, weights, strict=True):
@@ -44,6 +54,12 @@ def _within(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[f
         b += weight * kernels.gram(tau.T, wide=True)
         c += weight * kernels.gemm(square, part, wide=True)
         c += weight * kernels.gemm(kernels.gemm(part, tau.T, wide=True), tau, wide=True)
+    return a, b, c
+
+
+def _within(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float]) -> Matrix:
+    """The same by the eigenvectors of both sides."""
+    a, b, c = _equation(taus, parts, weights)
     (rows, p), (columns, q) = kernels.eigh(a), kernels.eigh(b)
     sums = rows[:, np.newaxis] + columns
     told = sums > NULL * max(float(sums.max()), 0.0)
@@ -52,13 +68,49 @@ def _within(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[f
     return kernels.gemm(kernels.gemm(p, inner, wide=True), q.T, wide=True)
 
 
-def _moved(centre: Matrix, taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float]) -> Matrix:
-    """The minimiser, centre + Y; the centre itself where all are equal."""
+def _minimum(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float]) -> tuple[Matrix, float]:
+    """Where the gradient is 0."""
+    apart, unit = matrices.scaled(parts)
+    return _correction(matrices.scaled(taus)[0], apart, weights), unit
+
+
+def _cut(tau: Matrix) -> Matrix:
+    """The task vector without the last singular values."""
+    if not tau.any():
+        return tau
+    found = kernels.svd(tau, wide=True)
+    count, _, _ = matrices.leading(found.values, SPECTRUM)
+    return kernels.gemm(found.left[:, :count] * found.values[:count], found.right[:, :count].T, wide=True)
+
+
+def _descended(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float]) -> tuple[Matrix, float]:
+    """Where 200 steps of Adam come to from the centre.
+
+    Adam does not see the size of a gradient, but for ε. So it is computed of numbers divided by their units.
+    """
+    seen, size = matrices.scaled(taus)
+    unit = max(matrices.unit_of(parts), UNIT_MIN)
+    a, b, c = _equation([_cut(tau) for tau in seen], [part / unit for part in parts], weights)
+    y, first, second = np.zeros_like(c), np.zeros_like(c), np.zeros_like(c)
+    keep, keep_squares = (float(share) for share in MOMENTA)
+    take, take_squares = (float(1 - share) for share in MOMENTA)
+    epsilon = max(EPSILON / size / size / unit, EPSILON_MIN)
+    for step in range(1, STEPS + 1):
+        gradient = 2 * (kernels.gemm(a, y, wide=True) + kernels.gemm(y, b, wide=True) - c)
+        first = keep * first + take * gradient
+        second = keep_squares * second + take_squares * (gradient * gradient)
+        fresh, fresh_squares = (float(1 - share**step) for share in MOMENTA)
+        y = y - RATE / unit * ((first / fresh) / (np.sqrt(second / fresh_squares) + epsilon))
+    return y, unit
+
+
+def _moved(
+    centre: Matrix, taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequence[float], solve: Solve = _minimum
+) -> Matrix:
+    """The centre + Y; the centre itself where all are equal."""
     if not any(part.any() for part in parts) or not any(tau.any() for tau in taus):
         return centre
-    seen, _ = matrices.scaled(taus)
-    apart, unit = matrices.scaled(parts)
-    return matrices.moved(centre, _correction(seen, apart, weights), unit)
+    return matrices.moved(centre, *solve(taus, parts, weights))
 
 
 def _closed(x: Block) -> RawArray:
@@ -77,17 +129,17 @@ def _pair(x: Block, at: int, share: Fraction) -> tuple[Fraction, Fraction]:
     return before / (before + after), after / (before + after)
 
 
-def _sequential(x: Block, origin: Matrix, share: Fraction) -> RawArray:
-    """One contribution after the other, in canonical order."""
+def _sequential(x: Block, origin: Matrix, share: Fraction, solve: Solve) -> RawArray:
+    """One contribution after the other, in canonical order, from the mean of what is merged and the next one."""
     merged = matrices.decoded(x, x.tensors[0])
     for at, raw in enumerate(x.tensors[1:], start=1):
         other = matrices.decoded(x, raw)
-        before, after = (float(weight) for weight in _pair(x, at, share))
-        apart = matrices.difference(x, other, merged)
-        centre = merged + after * apart
+        weights = [float(weight) for weight in _pair(x, at, share)]
+        half = float(_pair(x, at, Fraction(1, 2))[1])
+        centre = merged + half * matrices.difference(x, other, merged)
         parts = [matrices.difference(x, matrix, centre) for matrix in (merged, other)]
         taus = [matrices.difference(x, matrix, origin) for matrix in (merged, other)]
-        merged = _moved(centre, taus, parts, (before, after))
+        merged = _moved(centre, taus, parts, weights, solve)
     return matrices.encoded(x, merged)
 
 
@@ -107,7 +159,7 @@ def _sequential_mean(x: Block) -> RawArray:
     source="Yang et al., NeurIPS 2025, Continual Model Merging without Data: Dual Projections; EnnengYang/DOP",
 )
 def dual_projection(
-    x: Block, *, variant: Literal["closed", "sequential"] = "closed", share: Share = Fraction("0.8")
+    x: Block, *, variant: Literal["closed", "sequential", "adam"] = "closed", share: Share = Fraction("0.8")
 ) -> RawArray:
     """Find the task vector nearest to all, where each counts its distance in the directions that it uses.
 
@@ -116,17 +168,21 @@ def dual_projection(
     The gradient is 0 where A τ + τ B = 2 Σᵢ αᵢ τᵢτᵢᵀτᵢ with A = Σᵢ αᵢ τᵢτᵢᵀ, B = Σᵢ αᵢ τᵢᵀτᵢ. With the eigenvectors of
     both that is one division per pair of directions; a pair with a + b ≤ 10⁻¹⁰ of the largest takes the mean.
     Shapes: x.tensors (k, n) as k matrices (dim 0, the others), x.base (n,), x.weights (k,) → (n,).
-    Defaults: variant closed; share 0.8, of `sequential` only; w = 1.
+    Defaults: variant closed; share 0.8, of the other two variants; w = 1.
     variant: `closed` is the minimiser for all contributions at once. It is not the published procedure but the solution
     of its problem: no order, no step size. `sequential` merges one after the other in canonical order, what is merged
-    so far with weight `share` and the next one with 1 − share, as published; those with small digests count more.
-    Weights: of `sequential`, share · (mean weight so far) against (1 − share) · wᵢ.
-    Edge cases: vectors and scalars are averaged (of `sequential`, with each next one in turn). Task vectors that share
+    so far with weight `share` and the next one with 1 − share, and solves for each pair; those with small digests count
+    more. `adam` is the published procedure: the same, but 200 steps of Adam of length 10⁻⁴ from the mean of the pair,
+    without the last 10⁻⁵ of the singular values. It stops far from the minimum and takes 200 times two products.
+    Weights: of a fold, share · (mean weight so far) against (1 − share) · wᵢ.
+    Edge cases: vectors and scalars are averaged (of a fold, with each next one in turn). Task vectors that share
     neither rows nor columns are added without dilution. Equal contributions give exactly that; k = 1 gives θ₁.
-    Differs: the authors take 200 steps of Adam from the mean, may adapt the share, and leave out the last 10⁻⁵ of the
-    singular values; both variants solve for the minimum itself and leave nothing out.
+    Differs: the authors fold by order of arrival and may adapt the share by the gradients; here it is fixed, which is
+    their other choice.
     """
     x, origin = matrices.present(x), x.origin
     if not matrices.is_matrix(x):
         return matrices.mean(x) if variant == "closed" else _sequential_mean(x)
-    return _closed(x) if variant == "closed" else _sequential(x, matrices.decoded(x, origin), share)
+    if variant == "closed":
+        return _closed(x)
+    return _sequential(x, matrices.decoded(x, origin), share, _minimum if variant == "sequential" else _descended)

@@ -146,6 +146,16 @@ def frobenius(matrix: Matrix) -> Fraction:
     return Fraction(unit) * scalars.sqrt(inner_products(part, part)[0])
 
 
+def leading(values: Matrix, share: Fraction) -> tuple[int, Fraction, Fraction]:
+    """How many singular values (descending) reach a share of their sum, the sum of all and the sum of those, exact."""
+    whole = [Fraction(float(value)) for value in values]
+    everything, reached, count = sum(whole, Fraction(0)), Fraction(0), 0
+    while reached < share * everything:
+        reached += whole[count]
+        count += 1
+    return count, everything, reached
+
+
 def warn_of_clusters(values: Matrix, warn: Callable[[str], None], name: str, *, cut: int | None = None) -> None:
     """Say where singular values (descending) do not determine what is made of their vectors.
 

@@ -8,28 +8,17 @@ from conjoin.strategies.base import Block, RawArray, Scope, Unit, strategy
 from conjoin.strategies.matrices import Matrix
 
 
-def _kept(values: Matrix, density: Fraction) -> tuple[int, float, float]:
-    """How many singular values reach the share of the nuclear norm, the sum of all and the sum of those, exact sums."""
-    whole = [Fraction(float(value)) for value in values]
-    total, reached = sum(whole, Fraction(0)), Fraction(0)
-    for count, value in enumerate(whole, start=1):
-        reached += value
-        if reached >= density * total:
-            return count, float(total), float(reached)
-    raise AssertionError("the sum of all reaches every share of itself")
-
-
 def _truncated(x: Block, tau: Matrix, density: Fraction) -> Matrix:
     """Σ_{j ≤ r} f σⱼ uⱼ vⱼᵀ; τ itself where nothing is cut."""
     if density == 1 or not tau.any():
         return tau
     (part,), unit = matrices.scaled([tau])
     found = kernels.svd(part, wide=True)
-    count, total, reached = _kept(found.values, density)
+    count, total, reached = matrices.leading(found.values, density)
     if total == reached:
         return tau
     matrices.warn_of_clusters(found.values, x.warn, x.name, cut=count)
-    weighted = found.left[:, :count] * (found.values[:count] * total / reached)
+    weighted = found.left[:, :count] * (found.values[:count] * float(total) / float(reached))
     return unit * kernels.gemm(weighted, found.right[:, :count].T, wide=True)
 
 
