@@ -7,8 +7,9 @@ tensors of those names: the checkpoint's, merged ones, or ones with a task's own
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -320,7 +321,8 @@ def _call(factory: str) -> Any:
     path, _, name = factory.partition(":")
     where = f"--model {factory}"
     try:
-        function: Callable[[], Any] = getattr(importlib.import_module(path), name)
+        with _working_directory_searched():
+            function: Callable[[], Any] = getattr(importlib.import_module(path), name)
     except (ImportError, AttributeError, ValueError) as cause:
         raise BadDataError(
             f"it cannot be imported: {_first_line(cause)}",
@@ -328,13 +330,23 @@ def _call(factory: str) -> Any:
             hint="write `--model package.module:function`; the working directory is searched too",
         ) from cause
     try:
-        with torch().random.fork_rng(devices=[]):
+        with torch().random.fork_rng(devices=[]), _working_directory_searched():
             module = function()
     except Exception as cause:
         raise BadDataError(f"the function fails: {_first_line(cause)}", where=where) from cause
     if not isinstance(module, torch().nn.Module):
         _refuse(f"the function returned a {type(module).__name__} and not a torch module", where)
     return module
+
+
+@contextmanager
+def _working_directory_searched() -> Generator[None]:
+    """The user's own modules are found where the command is run, wherever `conjoin` itself is installed."""
+    sys.path.insert(0, "")
+    try:
+        yield
+    finally:
+        sys.path.remove("")
 
 
 def _own_name(name: str, own: Mapping[str, Any], prefix: str) -> str | None:

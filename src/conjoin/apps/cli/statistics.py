@@ -1,6 +1,5 @@
 """The command that makes side-cars from a model and examples: stats; computes nothing itself."""
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -154,8 +153,6 @@ def _make(
     from conjoin.fitting import statistics
 
     statistics.require_absent(out)
-    if model is not None:
-        search_here()
     whose = labels.value if labels is not None else "given" if kind is Kind.importance else "model"
     run = statistics.open_run(checkpoint, data, factory=model, head=head, examples=examples, labels=whose, progress=bar)
     if kind is Kind.fisher:
@@ -169,9 +166,3 @@ def _make(
         made = statistics.importance(run, statistics.of_base(run, base))
     statistics.write(made, out)
     return made
-
-
-def search_here() -> None:
-    """Let the user's own modules be found in the working directory, wherever `conjoin` itself is installed."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
