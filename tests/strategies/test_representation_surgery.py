@@ -19,14 +19,22 @@ def adapter(rank: int, features: int, salt: int) -> dict:
     return {"rank": rank, "down": text, "up": text}
 
 
+def inner_of(setting) -> dict:
+    name = setting.get("inner", "weight_average")
+    own = {"task_arithmetic": {"scale": "0.3"}, "ties": {"density": "0.2"}}.get(name, {})
+    return {"strategy": name, **{key: setting.get(key, default) for key, default in own.items()}}
+
+
 class TestRepresentationSurgery(StrategySuite):
     strategy = "representation_surgery"
     variants: ClassVar = [{"inner": "ties", "density": "0.5"}, {"inner": "task_arithmetic", "scale": "-0.7"}]
     vectors: ClassVar = [{}, {"inner": "task_arithmetic"}, {"inner": "ties", "density": "0.5"}]
 
     def fit(self, model, setting):
-        inner = setting.get("inner", "weight_average")
-        return {"inner": inner, "adapters": {digest: adapter(2, 3, salt) for salt, digest in enumerate(model.digests)}}
+        return {
+            "inner": inner_of(setting),
+            "adapters": {digest: adapter(2, 3, salt) for salt, digest in enumerate(model.digests)},
+        }
 
 
 @pytest.mark.parametrize(
@@ -35,7 +43,7 @@ class TestRepresentationSurgery(StrategySuite):
 )
 def test_the_backbone_is_that_of_the_inner_merge(inner, setting):
     model = wild_model("BF16", 3, {"w": (20, 25), "b": 7})
-    fitted = TestRepresentationSurgery().fit(model, {"inner": inner})
+    fitted = TestRepresentationSurgery().fit(model, {"inner": inner, **setting})
     expected = run(find_strategy(inner), model, setting)
     assert_same(run(SUBJECT, replace(model, fitted=fitted), {"inner": inner, **setting}), expected)
 
@@ -53,12 +61,13 @@ def test_a_broken_adapter_is_named(broken):
     model = wild_model("F32", 2, {"w": 3})
     adapters = {model.digests[0]: adapter(2, 3, 0)} | ({} if broken is None else {model.digests[1]: broken})
     with pytest.raises(WrongAssetError, match="adapter") as error:
-        run(SUBJECT, replace(model, fitted={"inner": "weight_average", "adapters": adapters}))
+        run(SUBJECT, replace(model, fitted={"inner": inner_of({}), "adapters": adapters}))
     assert model.digests[1] in str(error.value)
 
 
-def test_adapters_of_another_backbone_are_refused():
+@pytest.mark.parametrize("setting", [{"inner": "ties"}, {"inner": "task_arithmetic", "scale": "0.31"}, {}])
+def test_adapters_of_another_backbone_are_refused(setting):
     model = wild_model("F32", 2, {"w": 3})
-    fitted = TestRepresentationSurgery().fit(model, {"inner": "ties"})
-    with pytest.raises(WrongAssetError, match="merged by ties, not by weight_average"):
-        run(SUBJECT, replace(model, fitted=fitted))
+    fitted = TestRepresentationSurgery().fit(model, {"inner": "task_arithmetic"})
+    with pytest.raises(WrongAssetError, match="on another backbone"):
+        run(SUBJECT, replace(model, fitted=fitted), setting)

@@ -5,6 +5,22 @@ A strategy that applies what was learned has one `Fitter` in the table of `fitte
 
 from conjoin.fitting.evaluators import Command
 from conjoin.fitting.fitters import FITTERS, Fitter, Request, fit, write
+from conjoin.fitting.learning.requests import fit_learning
 from conjoin.fitting.searching import Settings, fit_search, search_and_asset
+from conjoin.fitting.surgery import Adapter
+from conjoin.fitting.tasks import Task
 
-__all__ = ["FITTERS", "Command", "Fitter", "Request", "Settings", "fit", "fit_search", "search_and_asset", "write"]
+__all__ = [
+    "FITTERS",
+    "Adapter",
+    "Command",
+    "Fitter",
+    "Request",
+    "Settings",
+    "Task",
+    "fit",
+    "fit_learning",
+    "fit_search",
+    "search_and_asset",
+    "write",
+]

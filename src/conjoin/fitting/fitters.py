@@ -56,13 +56,24 @@ def _search(request: Request) -> "Asset":
     return fit(request)
 
 
+def _learn(request: Request) -> "Asset":
+    from conjoin.fitting.learning.requests import fit
+
+    return fit(request)
+
+
+_LEARN = ("data", "head", "model", "steps", "batch", "rate", "seed")
 _SEARCH = ("evaluator", "evaluations", "population", "group", "timeout", "data")
 
 FITTERS: dict[str, Fitter] = {
     one.name: one
     for one in (
+        Fitter("ada_merging", (*_LEARN, "task_wise"), _learn),
+        Fitter("adarank", (*_LEARN, "initial"), _learn),
+        Fitter("dam", _LEARN, _learn),
         Fitter("evolutionary_merge", _SEARCH, _search, required=("evaluator",)),
         Fitter("genetic_merge", _SEARCH, _search, required=("evaluator",)),
+        Fitter("representation_surgery", (*_LEARN, "rank", "features_of"), _learn),
     )
 }
 """Every fitter by the name of its strategy."""

@@ -28,7 +28,7 @@ class Adapter:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """The adapter that an asset holds under `adapters` for a contribution; `load_task(…).adapter` is one.
+        """The adapter that an asset holds under `adapters` for a contribution; `load_task(…).adapter` is made so.
 
         Raises:
             WrongAssetError: the values are no adapter.

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from conjoin import kernels
 from conjoin.errors import BadWeightError, WrongAssetError
-from conjoin.strategies.base import Asset, Block, Number, Params, RawArray, Scope, Unit, strategy
+from conjoin.strategies.base import Asset, Block, Number, Params, RawArray, Scope, Unit, canonical_decimal, strategy
 from conjoin.strategies.learned import AGAIN
 from conjoin.strategies.trimming import NOTHING, passes_for, start_of, voters
 
@@ -19,7 +19,13 @@ def trimming(params: Params) -> dict[str, Any]:
     return {**NOTHING, "density": params["density"], "trim_scope": "model", "zero_sign": "majority"}
 
 
-def require_adapters(x: Block, inner: str) -> None:
+def backbone(inner: str, scale: Fraction, density: Fraction) -> dict[str, Any]:
+    """How the backbone is merged, as an asset says it: the strategy, and those of its parameters that can differ."""
+    given = {"task_arithmetic": {"scale": scale}, "ties": {"density": density}}.get(inner, {})
+    return {"strategy": inner, **{name: canonical_decimal(value) for name, value in given.items()}}
+
+
+def require_adapters(x: Block, inner: dict[str, Any]) -> None:
     """Refuse an asset without an adapter for every contribution, or with adapters for another backbone.
 
     Raises:
@@ -29,8 +35,8 @@ def require_adapters(x: Block, inner: str) -> None:
     adapters, known = x.learned.get("adapters"), x.learned.get("inner")
     if known != inner:
         raise WrongAssetError(
-            f"the adapters of the asset are for a backbone merged by {known}, not by {inner}",
-            hint=f"`-p inner={known}`, or fit again",
+            f"the adapters of the asset were learned on another backbone: {known}, not {inner}",
+            hint="give the parameters it was made with, or fit again",
         )
     for digest in x.contributions:
         one = adapters.get(digest) if isinstance(adapters, dict) else None
@@ -75,7 +81,7 @@ def representation_surgery(
     Differs: nothing from the paper. Moving weights by the means of features' drift, which other code does under this
     name, changes nothing: the mean drift from a mean is zero.
     """
-    require_adapters(x, inner)
+    require_adapters(x, backbone(inner, scale, density))
     total = sum(x.weights, Fraction(0))
     if not total:
         raise BadWeightError("the weights of the merged backbone add up to 0", where=f"tensor `{x.name}`")

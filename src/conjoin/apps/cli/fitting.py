@@ -27,6 +27,8 @@ def register(app: typer.Typer) -> None:
             "conjoin fit evolutionary_merge --evaluator ./eval -p inner=ties --group layers:8 -o asset.json",
             "conjoin fit genetic_merge --evaluator ./eval --evaluations 400 --population 25 -o asset.json",
             "conjoin resolve evolutionary_merge --asset asset.json -o merged/",
+            "conjoin fit ada_merging --data 7f3a=mnli.jsonl --data 19c2=sst2.jsonl -o asset.json",
+            "conjoin fit dam --model mynet:make --data 7f3a=a.safetensors --data 19c2=b.safetensors -o asset.json",
         ),
     )(fit)
 
@@ -84,7 +86,70 @@ def fit(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            "--data", metavar="FILE", help="Searches: a file the evaluator reads, to have its digest in the asset."
+            "--data",
+            metavar="[DIGEST=]FILE",
+            help="Learning: the examples of a contribution's task, as for `conjoin stats`; one for every contribution. "
+            "Searches: a file the evaluator reads, to have its digest in the asset.",
+        ),
+    ] = None,
+    head: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--head",
+            metavar="DIGEST=FILE",
+            help="Learning: tensors that stand for the merged ones in that contribution's task, such as its head.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODULE:FUNCTION",
+            help="Learning: your Python function that returns the torch module; it is imported and called. Without it "
+            "the base's config.json says which model of transformers it is.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            min=1,
+            help="Learning: steps of the optimiser (default: 500; 10000 for adarank; once through the data for dam).",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch", metavar="N", min=1, help="Learning: examples of a task in a step (default: 16; 1 for dam)."
+        ),
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option("--rate", metavar="NUMBER", help="Learning: the learning rate (default: 0.001).")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="N", min=0, help="Learning: names the order of the examples (default: 0)."),
+    ] = None,
+    task_wise: Annotated[
+        bool, typer.Option("--task-wise", help="ada_merging: one coefficient per contribution, not one per tensor too.")
+    ] = False,
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            "--initial", metavar="SHARE", help="adarank: share of each matrix's triplets kept at first (default: 1)."
+        ),
+    ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option("--rank", metavar="N", min=1, help="representation_surgery: rank of the adapters (default: 16)."),
+    ] = None,
+    features_of: Annotated[
+        str | None,
+        typer.Option(
+            "--features-of",
+            metavar="NAME",
+            help="representation_surgery: the module whose input the features are (default: the last Linear).",
         ),
     ] = None,
     where: Where = None,
@@ -94,7 +159,8 @@ def fit(
     """Learn or search what a strategy applies, and write it as an asset.
 
     The asset is for what is visible now; `conjoin resolve STRATEGY --asset FILE` applies it, with the same bytes on
-    every replica. A search draws from the root alone: replicas with the same answers find the same asset.
+    every replica. A search draws from the root alone: replicas with the same answers find the same asset. Learning
+    (ada_merging, adarank, dam, representation_surgery) runs the models and needs torch (extra `torch`).
     """
     from conjoin.fitting.fitters import Request, write
     from conjoin.fitting.fitters import fit as run
@@ -108,6 +174,16 @@ def fit(
         "group": group,
         "timeout": timeout,
         "data": data,
+        "head": head,
+        "model": model,
+        "steps": steps,
+        "batch": batch,
+        "rate": rate,
+        "seed": seed,
+        "task_wise": task_wise or None,
+        "initial": initial,
+        "rank": rank,
+        "features_of": features_of,
     }
     options = {name: value for name, value in given.items() if value is not None and value != []}
     require_absent(out)
@@ -129,7 +205,10 @@ def fit(
 
 
 def _found(asset: "Asset") -> list[tuple[str, str]]:
-    """What a search has to say about its winner."""
+    """What a search has to say about its winner, and learning about its loss."""
+    if "loss" in asset.evidence:
+        loss: dict[str, str] = asset.evidence["loss"]
+        return [("learned", f"loss {loss['start']} → {loss['end']} in {asset.evidence['steps']} steps")]
     history: list[dict[str, Any]] = asset.evidence.get("history", [])
     winner = asset.evidence.get("winner")
     if not isinstance(winner, int) or not history:

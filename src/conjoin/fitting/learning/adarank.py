@@ -17,6 +17,8 @@ from conjoin.wire.digest import Digest
 
 SETTINGS = Settings(steps=10_000)
 SCALE, START, TEMPERATURE = 0.3, 0.1, 10.0
+INITIAL = "1"
+"""Share of each matrix's triplets that is kept at first."""
 
 
 def straight_through(b: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What is learned on: base, contributions and tasks, in float32; the order of examples comes from draws."""
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -62,19 +62,13 @@ class Problem:
     base_digest: Digest
     base: Tensors
     contributions: Mapping[Digest, Tensors]
-    tasks: Mapping[str, Task]
+    tasks: Mapping[Digest, Task]
     settings: Settings
-    weights: Mapping[str, Fraction] = field(default_factory=dict[str, Fraction])
+    weights: Mapping[Digest, Fraction] = field(default_factory=dict[Digest, Fraction])
     progress: Progress = SILENT
 
     def __post_init__(self) -> None:
-        without = [digest for digest in self.digests if digest not in self.tasks or not len(self.tasks[digest].data)]
-        if without:
-            raise BadDataError(
-                f"{len(without)} of {len(self.digests)} contributions have no data to learn on",
-                where="\n".join(f"contribution {digest}" for digest in without[:20]),
-                hint="give `--data DIGEST=FILE` for every contribution",
-            )
+        require_data(self.digests, {digest for digest, task in self.tasks.items() if len(task.data)})
 
     @property
     def digests(self) -> tuple[Digest, ...]:
@@ -87,11 +81,11 @@ class Problem:
         one = self.contributions[self.digests[0]]
         return tuple(sorted(name for name, tensor in one.items() if tensor.is_floating_point()))
 
-    def weight(self, digest: str) -> Fraction:
+    def weight(self, digest: Digest) -> Fraction:
         """A contribution's weight."""
         return self.weights.get(digest, Fraction(1))
 
-    def share(self, digest: str) -> Fraction:
+    def share(self, digest: Digest) -> Fraction:
         """A contribution's share of all weights."""
         return self.weight(digest) / sum((self.weight(one) for one in self.digests), Fraction(0))
 
@@ -100,7 +94,7 @@ class Problem:
         first = self.contributions[self.digests[0]]
         return {**{name: tensor for name, tensor in first.items() if not tensor.is_floating_point()}, **merged}
 
-    def batch(self, digest: str, step: int) -> Batch:
+    def batch(self, digest: Digest, step: int) -> Batch:
         """The examples of a task in a step: its data in a drawn order, and when it is through, in another one."""
         task, size = self.tasks[digest], self.settings.batch
         count = len(task.data)
@@ -108,10 +102,10 @@ class Problem:
         rounds = {at // count: self._order(digest, at // count) for at in places}
         return task.batch([rounds[at // count][at % count] for at in places])
 
-    def _order(self, digest: str, turn: int) -> Sequence[int]:
+    def _order(self, digest: Digest, turn: int) -> Sequence[int]:
         return _order(self.settings.seed, self.strategy, digest, turn, len(self.tasks[digest].data))
 
-    def measured(self, digest: str) -> Iterator[Batch]:
+    def measured(self, digest: Digest) -> Iterator[Batch]:
         """The examples of a task on which the loss is taken before and after."""
         yield from self.tasks[digest].data.batches(self.settings.batch, MEASURED_EXAMPLES)
 
@@ -128,6 +122,21 @@ class Problem:
             **more,
         }
         return Asset(self.strategy, self.base_digest, self.digests, values, evidence)
+
+
+def require_data(digests: Sequence[Digest], having: Container[Digest]) -> None:
+    """Refuse contributions without data.
+
+    Raises:
+        BadDataError: there are some; they are named.
+    """
+    without = [digest for digest in digests if digest not in having]
+    if without:
+        raise BadDataError(
+            f"{len(without)} of {len(digests)} contributions have no data to learn on",
+            where="\n".join(f"contribution {digest}" for digest in without[:20]),
+            hint="give `--data DIGEST=FILE` for every contribution",
+        )
 
 
 @functools.lru_cache(64)

@@ -5,7 +5,8 @@ Adam.
 """
 
 import math
-from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from conjoin.errors import BadDataError
@@ -15,6 +16,7 @@ from conjoin.fitting.learning.problem import Problem, Settings, Tensors
 from conjoin.fitting.machine import Tensor, deterministic, torch
 from conjoin.fitting.surgery import hex_of
 from conjoin.kernels import draw_key, draws
+from conjoin.strategies.representation_surgery import backbone as in_words
 from conjoin.wire.asset import Asset
 from conjoin.wire.digest import Digest
 
@@ -22,11 +24,24 @@ SETTINGS = Settings(steps=500)
 RANK = 16
 
 
+@dataclass(frozen=True)
+class Inner:
+    """What merges the backbone, by the words of the strategy's own parameters."""
+
+    strategy: str = "weight_average"
+    scale: Fraction = Fraction("0.3")
+    density: Fraction = Fraction("0.2")
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """As the asset says it."""
+        return in_words(self.strategy, self.scale, self.density)
+
+
 def fit(
     problem: Problem,
     *,
-    inner: str = "weight_average",
-    params: Mapping[str, Any] | None = None,
+    inner: Inner | None = None,
     rank: int = RANK,
     features_of: str = "",
 ) -> Asset:
@@ -34,22 +49,23 @@ def fit(
 
     Args:
         problem: what is learned on.
-        inner: strategy that merges the backbone.
-        params: its parameters.
+        inner: what merges the backbone; weight_average if left out.
         rank: of the adapters.
         features_of: module whose input the features are; the last Linear if empty.
 
     Raises:
         BadDataError: the loss is not a number, or a model fails.
     """
+    described = (inner or Inner()).described
     with deterministic():
-        merged = problem.whole(backbone(problem, inner, params or {}))
+        strategy, params = described["strategy"], {name: v for name, v in described.items() if name != "strategy"}
+        merged = problem.whole(backbone(problem, strategy, params))
         learned = {digest: _Adapted(problem, digest, merged, rank, features_of) for digest in problem.digests}
         problem.progress.start("learning", problem.settings.steps * len(learned))
         losses = [one.learn() for one in learned.values()]
         adapters = {digest: one.values() for digest, one in learned.items()}
     total = (sum(start for start, _ in losses), sum(end for _, end in losses))
-    return problem.asset({"adapters": adapters, "inner": inner}, total, rank=rank, features_of=features_of)
+    return problem.asset({"adapters": adapters, "inner": described}, total, rank=rank, features_of=features_of)
 
 
 def down_start(seed: int, digest: Digest, rank: int, width: int) -> Tensor:
