@@ -5,6 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+import conjoin
 from conjoin import kernels
 from conjoin.errors import BadParameterError
 from conjoin.strategies.base import find_strategy
@@ -113,3 +114,14 @@ def test_rows_across_blocks():
 def test_bands_that_are_none_are_refused(given):
     with pytest.raises(BadParameterError, match="model_breadcrumbs"):
         merged(flat(np.ones(4), (4,)), **given)
+
+
+def test_the_executor_leaves_rows_whole():
+    """It works on a slice in pieces, and 48 does not divide 65,536. Sums are whole numbers, so no order shows."""
+    shape, words = (20_000, 48), np.arange(960_000, dtype=np.uint32) * np.uint32(2_654_435_761)
+    values = [(words * np.uint32(2 * i + 1) >> np.uint32(20)).astype(np.float32).reshape(shape) for i in range(4)]
+    thetas = [{"w": value} for value in values[1:]]
+    found = conjoin.resolve(thetas, "model_breadcrumbs", base={"w": values[0]}, scale="0.25")
+    raw = [{"w": value.ravel().view(np.uint32)} for value in values]
+    model = Model("F32", raw[0], dict(zip(map(digest_number, range(3)), raw[1:], strict=True)), shapes={"w": shape})
+    assert_same({"w": np.asarray(found["w"]).ravel().view(np.uint32)}, merged(model, scale="0.25"))
