@@ -1,0 +1,1 @@
+"""Does merging help? Every strategy on eight small tasks, against fine-tunes, base and multi-task training."""
