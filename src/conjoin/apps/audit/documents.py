@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from conjoin.apps.audit.paper import LAYERED, PROPERTIES, ROWS, SOURCE, TOTALS
+from conjoin.apps.audit.paper import LAYERED, PROPERTIES, REMARKS, ROWS, SOURCE, TOTALS
 from conjoin.apps.audit.report import MISSING, Audit, Part, title_of, totals_of
 from conjoin.apps.audit.shapes import SHAPES
 from conjoin.apps.audit.telling import problems, sheets, verdict
@@ -107,6 +107,7 @@ def markdown(audit: Audit) -> str:
         lines += ["", "## What was made for strategies that need more than tensors", ""]
         lines += ["All of it follows from the digest of the tensor's content; nothing was trained.", ""]
         lines += [f"- `{name}`: {note}" for name, note in audit.rules.items()]
+    lines += ["", "## About the paper's tables", "", *(f"- {remark}" for remark in REMARKS)]
     found = list(problems(audit))
     if found:
         lines += ["", "## Errors", "", *(f"- {where}: {' '.join(what.split())}" for where, what in found)]
@@ -118,6 +119,8 @@ def _row(cells: Any) -> str:
 
 
 _CELL, _NAME, _HEAD, _GAP = 22, 190, 74, 14
+_LINE = 16
+_LEGEND = ", ".join(f"{letter} {word}" for letter, word in zip("CAIV", LAYERED, strict=True))
 _FILL = {"P": "#cfe8d5", "F": "#f3d2cf", "": "#ffffff"}
 _STYLE = (
     "text{font:12px sans-serif;fill:#222}.letter{text-anchor:middle}.title{font-weight:bold}.small{font-size:11px}"
@@ -129,7 +132,9 @@ def picture(audit: Audit) -> str:
     """The letters as a grid: per shapes ours, the paper's and the two layers; cells that differ have a frame."""
     blocks = [(part, _NAME + at * (_CELL * 10 + 3 * _GAP)) for at, part in enumerate(audit.parts)]
     width = _NAME + len(blocks) * (_CELL * 10 + 3 * _GAP)
-    height = _HEAD + _CELL * len(audit.strategies) + 40
+    foot = [*verdict(audit).split("; "), "P passes, F fails; a frame marks what differs", _LEGEND]
+    bottom = _HEAD + _CELL * len(audit.strategies) + 24
+    height = bottom + _LINE * len(foot)
     drawn = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
         f"<style>{_STYLE}</style>",
@@ -141,7 +146,7 @@ def picture(audit: Audit) -> str:
         drawn += _heads(part, left)
         for at, name in enumerate(audit.strategies):
             drawn += _cells(part, name, left, _HEAD + at * _CELL)
-    drawn.append(_text(8, height - 14, f"{verdict(audit)}. P passes, F fails; a frame marks what differs.", "small"))
+    drawn += [_text(8, bottom + at * _LINE, line, "small") for at, line in enumerate(foot)]
     return "\n".join([*drawn, "</svg>"]) + "\n"
 
 

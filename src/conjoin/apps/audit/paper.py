@@ -99,6 +99,16 @@ SLICE = 128
 SWEEP_REPLICAS, SWEEP_SIDE = 10, 64
 """Table 8."""
 
+REMARKS = (
+    "Table 8's caption says that all but two strategies resolve in under 200 ms; ada_merging takes 200 ms there.",
+    "Table 8 does not say whether a time is that of one node or of all ten; here it is that of all ten.",
+    "Section 6.2.4 names 6144×1600 as the largest weight of Mistral-7B; no matrix of either model has 6144 rows.",
+    "Table 2 counts 193 layers of GPT-2-XL, which are 48·4 + 1; it has two embeddings, and the one is not named.",
+    "Tables 1 and 3 have genetic_merge commutative and idempotent; Appendix F says that it fails all three.",
+    "Phase 1 was run on slices of 128×128 that stood for whole layers; here it runs on whole layers.",
+)
+"""Where the paper contradicts itself or leaves a question that bears on the comparison."""
+
 
 def totals(letters: Mapping[str, str]) -> Totals:
     """Count the passes of some rows."""
