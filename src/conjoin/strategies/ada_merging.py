@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from conjoin import kernels
-from conjoin.strategies.base import Asset, Block, Params, RawArray, Scope, Unit, strategy
+from conjoin.strategies.base import BLOCK_ELEMENTS, Asset, Block, Params, RawArray, Scope, Unit, strategy
 from conjoin.strategies.learned import numbers
 from conjoin.strategies.trimming import NOTHING, passes_for, start_of, trim_of
 
@@ -21,16 +21,21 @@ def trimming(params: Params) -> dict[str, Any]:
 def agreeing(x: Block, params: Params) -> kernels.Masks:
     """Where a trimmed task vector carries the elected sign, γ = sgn Σ wᵢ τ̂ᵢ. (k, ⌈n/8⌉)."""
     survives = kernels.surviving(x.tensors, x.origin, x.format, trim_of(x), start_of(x, trimming(params)))
-    flags, origin = kernels.unpack(survives, len(x.origin)), kernels.decode(x.origin, x.format)
-    weights, mass = kernels.coefficients(x.weights).numerators, np.zeros(len(origin))
-    signs: list[np.ndarray[Any, Any]] = []
-    with np.errstate(all="ignore"):
-        for tensor, kept, weight in zip(x.tensors, flags, weights, strict=True):
-            delta = kernels.decode(tensor, x.format) - origin
-            signs.append(np.where(kept, np.sign(delta), 0.0))
-            mass = mass + np.where(kept, weight * delta, 0.0)
-    elected = np.where(mass == 0, float(x.measured["majority"]), np.sign(mass))
-    return kernels.pack(np.stack([(sign == elected) & (sign != 0) for sign in signs]))
+    weights, majority = kernels.coefficients(x.weights).numerators, float(x.measured["majority"])
+    found = np.empty_like(survives)
+    for start in range(0, len(x.origin), BLOCK_ELEMENTS):  # in pieces that stay in the cache
+        part = slice(start, start + BLOCK_ELEMENTS)
+        whole = slice(start // 8, start // 8 + BLOCK_ELEMENTS // 8)
+        origin = kernels.decode(x.origin[part], x.format)
+        flags, mass = kernels.unpack(survives[:, whole], len(origin)), np.zeros(len(origin))
+        with np.errstate(all="ignore"):
+            deltas = [kernels.decode(tensor[part], x.format) - origin for tensor in x.tensors]
+            for delta, kept, weight in zip(deltas, flags, weights, strict=True):
+                mass += np.where(kept, weight * delta, 0.0)
+            elected = np.where(mass == 0, majority, np.sign(mass))
+            for row, (delta, kept) in enumerate(zip(deltas, flags, strict=True)):
+                found[row, whole] = kernels.pack(kept & (elected * delta > 0))
+    return found
 
 
 @strategy(

@@ -1,15 +1,19 @@
 """DAM: an average whose shares differ from column to column of each matrix, as they were learned beforehand."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 
 from conjoin import kernels
 from conjoin.errors import BadWeightError
 from conjoin.kernels import FORMATS
-from conjoin.strategies.base import Asset, Block, RawArray, Scope, strategy
+from conjoin.strategies.base import BLOCK_ELEMENTS, Asset, Block, RawArray, Scope, strategy
 from conjoin.strategies.learned import floats
+
+Row = npt.NDArray[np.float64]
 
 
 def columns_of(shape: tuple[int, ...]) -> int:
@@ -46,13 +50,21 @@ def dam(x: Block, *, asset: Asset = "") -> RawArray:  # noqa: ARG001
     if not n:
         return np.zeros(0, FORMATS[x.out_format].raw)
     terms = kernels.coefficients([weight / total for weight in x.weights])
-    column = (x.offset + np.arange(n)) % columns
-    found = None
-    with np.errstate(all="ignore"):
-        for tensor, row, share in zip(x.tensors, floats(x, "coefficient", columns), terms.numerators, strict=True):
-            factor = share * row  # of two float32 numbers, so exact
-            term = kernels.decode(tensor, x.format) * (factor if len(row) == 1 else factor[column])
-            if share:
-                found = term if found is None else found + term
-        assert found is not None
-        return kernels.encode(found / terms.denominator, x.out_format)
+    rows = floats(x, "coefficient", columns)
+    with np.errstate(all="ignore"):  # of two float32 numbers, so these products are exact
+        used = [(raw, share * row) for raw, share, row in zip(x.tensors, terms.numerators, rows, strict=True) if share]
+    parts = [_part(x, used, columns, start) for start in range(0, n, BLOCK_ELEMENTS)]
+    whole = np.concatenate(parts).view(np.uint64)
+    return kernels.linear([whole], kernels.Coefficients((1.0,), terms.denominator), "F64", x.out_format)
+
+
+def _part(x: Block, used: Sequence[tuple[RawArray, Row]], columns: int, start: int) -> Row:
+    """Σᵢ Wᵢ · diag(fᵢ) for some elements, few enough to stay in the cache."""
+    found = np.zeros(0)
+    for number, (raw, factors) in enumerate(used):
+        values = kernels.decode(raw[start : start + BLOCK_ELEMENTS], x.format)
+        first = (x.offset + start) % columns
+        with np.errstate(all="ignore"):
+            term = values * (factors if len(factors) == 1 else np.resize(np.roll(factors, -first), len(values)))
+            found = term if not number else found + term
+    return found
