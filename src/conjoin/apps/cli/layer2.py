@@ -22,7 +22,9 @@ from conjoin.errors import MissingFileError, UsageError
 
 if TYPE_CHECKING:
     from conjoin.plan import Recipe
+    from conjoin.progress import Progress
     from conjoin.replica import Replica
+    from conjoin.wire.asset import Asset
 
 
 class OutDtype(StrEnum):
@@ -81,6 +83,7 @@ def register(app: typer.Typer) -> None:
             "conjoin resolve ties -p density=0.3 -p scale=0.8 -o merged/",
             "conjoin resolve slerp -p t.7f3a91c2=0.3 -o merged/",
             "conjoin resolve linear --weight 7f3a91c2=0.7 --weight 02be44d0=0.3 -o merged/",
+            "conjoin resolve evolutionary_merge --evaluator 'python eval.py {}' -o merged/",
             "conjoin resolve --recipe recipe.json -o merged/",
             "conjoin resolve weight_average --running -o merged/",
             "conjoin resolve safe_merge -p role.7f3a91c2=safe -p role.02be44d0=unaligned -o merged/",
@@ -169,6 +172,15 @@ def resolve(
             "--asset", metavar="FILE", help="What `conjoin fit` made, for strategies that apply what was learned."
         ),
     ] = None,
+    evaluator: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluator",
+            metavar="COMMAND",
+            help="For evolutionary_merge and genetic_merge: search first, as `conjoin fit` does with its defaults, and "
+            "apply what is found.",
+        ),
+    ] = None,
     running: Annotated[
         bool,
         typer.Option(
@@ -186,6 +198,7 @@ def resolve(
     Every replica that sees the same contributions makes the same bytes. OUT is a Hugging Face folder with a receipt,
     conjoin.json; config and tokenizer come from the base.
     """
+    from conjoin.executor.workfolder import require_absent
     from conjoin.store.assets import read_asset
 
     shell = Shell.of(ctx, where, as_json, quiet)
@@ -201,6 +214,13 @@ def resolve(
     options = {name: value.value for name, value in chosen.items() if value is not None}
     with shell.replica() as replica, shell.bar() as bar:
         known = [read_asset(path) for path in assets or ()]
+        if evaluator is not None:
+            if strategy is None or recipe is not None or known:
+                raise UsageError(
+                    "--evaluator searches for a STRATEGY that has no --asset yet", hint="leave --recipe and --asset out"
+                )
+            require_absent(out)
+            known = [_searched(replica, strategy, evaluator, params or [], weights or [], options, bar)]
         chosen_asset = known[0].digest if len(known) == 1 else None
         sums = replica.running_sums() if running else None
         receipt = replica.resolve(
@@ -240,6 +260,24 @@ def resolve(
 
         for warning in receipt.warnings:
             warn(warning)
+
+
+def _searched(
+    replica: "Replica",
+    strategy: str,
+    evaluator: str,
+    params: list[str],
+    weights: list[str],
+    options: dict[str, str],
+    progress: "Progress",
+) -> "Asset":
+    """The asset that a search with the default settings finds."""
+    from conjoin.fitting.evaluators import Command
+    from conjoin.fitting.searching import Settings, search_and_asset
+
+    settings = Settings(strategy, parameters(params))
+    chosen = assignments(weights, "--weight", "DIGEST=W")
+    return search_and_asset(replica, settings, Command(evaluator), weights=chosen, options=options, progress=progress)
 
 
 def _recipe(
