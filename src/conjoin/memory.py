@@ -150,13 +150,9 @@ class Payloads:
 
     def take_over(self, other: "Payloads") -> None:
         """Keep everything that `other` keeps too."""
-        for digest, payload in other.kept.items():
-            if digest not in self.kept:
-                kept = payload[1]
-                for manifest in (kept.manifest, *kept.extras.values()):
-                    for name in map(leaf_name, manifest.leaf_lengths()):
-                        self.store.put(name, other.store.get(name))
-                self.kept[digest] = payload
+        if not other.kept.keys() <= self.kept.keys():
+            self.store.take_over(other.store)
+            self.kept = {**other.kept, **self.kept}
 
 
 class CRDTMergeState:

@@ -5,6 +5,7 @@ asks about algebra: so each is a fixed function of the digest of the tensor's co
 same ones, another tensor has others, and a merged tensor, which no data ever saw, has them by the same rule.
 """
 
+import copy
 import hashlib
 import math
 import warnings
@@ -308,9 +309,9 @@ class Replica:
         self.fixed.update(other.fixed)
 
     def __or__(self, other: "Replica") -> "Replica":
-        """A new replica with the join of both states, in this order."""
-        joined = Replica(self.outfit, f"{self.node}|{other.node}")
-        joined.receive(self)
+        """A new replica with the join of both states, in this order; the tensors that it carries are not copied."""
+        joined = copy.copy(self)
+        joined.known, joined.fixed, joined.state = dict(self.known), dict(self.fixed), copy.copy(self.state)
         joined.receive(other)
         return joined
 
