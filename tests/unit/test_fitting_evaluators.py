@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conjoin.errors import EvaluatorError
+from conjoin.errors import BadParameterError, EvaluatorError
 from conjoin.fitting.evaluators import Command, score_of
 
 WHERE = "candidate 7"
@@ -82,6 +82,12 @@ def test_a_bad_command_is_named(line, message, tmp_path):
     assert message in caught.value.what
     assert caught.value.where == WHERE
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan")])
+def test_a_timeout_is_above_zero(timeout_s):
+    with pytest.raises(BadParameterError):
+        Command("true", timeout_s)
 
 
 def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path):

@@ -177,6 +177,8 @@ def test_an_asset_is_for_its_models_and_parameters():
         (BadParameterError, {"evaluations": 0}),
         (BadParameterError, {"population": 1}),
         (BadParameterError, {"groups": ["*.nothing"]}),
+        (BadParameterError, {"evaluations": 999_999_999}),
+        (BadParameterError, {"evaluations": 1_000_000, "models": [model(seed, BASE) for seed in range(1, 13)]}),
         (BadParameterError, {"inner": "slerp"}),
         (BadWeightError, {"weights": ["1"]}),
         (NothingVisibleError, {"models": []}),

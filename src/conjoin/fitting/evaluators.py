@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from conjoin.errors import EvaluatorError
+from conjoin.errors import BadParameterError, EvaluatorError
 from conjoin.fitting.search import Score
 
 Evaluator = Callable[[Any], Any]
@@ -85,6 +85,10 @@ class Command:
 
     line: str
     timeout_s: float = TIMEOUT_S
+
+    def __post_init__(self) -> None:
+        if not self.timeout_s > 0:
+            raise BadParameterError(f"a timeout of {self.timeout_s:g} s is not above 0", hint="give seconds")
 
     def words(self, folder: str) -> list[str]:
         """The command for a candidate in a folder.

@@ -25,6 +25,8 @@ from conjoin.wire.digest import Digest, raw, tagged
 EVALUATIONS = {"evolutionary_merge": 100, "genetic_merge": 200}
 """Candidates that are tried unless another number is asked for: those of mergekit-evolve, and ten generations of 20."""
 EVALUATIONS_MAX, POPULATION_MAX = 1_000_000, 10_000
+DIMENSIONS_MAX, GENES_MAX = 2_000, 20_000_000
+"""Genes of a candidate, and of all candidates: an asset holds them."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,12 @@ def _found(settings: Settings, place: Place, progress: Progress) -> Asset:
     parsed = find_strategy(settings.strategy).parse(settings.params)
     groups = groups_of(place.names, settings.groups)
     layout = Layout(place.contributions, groups, parsed["inner"], parsed["normalize"], b"")
+    if layout.dimensions > DIMENSIONS_MAX or layout.dimensions * settings.budget > GENES_MAX:
+        raise BadParameterError(
+            f"a search of {settings.budget} candidates of {layout.dimensions} genes is over the limit of "
+            f"{DIMENSIONS_MAX:,} genes each and {GENES_MAX:,} in all",
+            hint="try fewer candidates, or make larger groups, such as `layers:8`",
+        )
     size = settings.population or (
         cma_population(layout.dimensions) if settings.strategy == "evolutionary_merge" else GENETIC_POPULATION
     )
