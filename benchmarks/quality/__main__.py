@@ -1,6 +1,8 @@
 """`python -m benchmarks.quality`: every strategy on eight small tasks; prints and writes benchmarks/out/quality."""
 
 import argparse
+import importlib.util
+import resource
 import time
 from pathlib import Path
 
@@ -19,9 +21,17 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     options.add_argument("--out", type=Path, default=OUT, help="where everything is kept, models to be used again too")
     given = options.parse_args()
+    if importlib.util.find_spec("torch") is None:
+        options.error("the nets are trained with torch: pip install 'conjoin[torch]'")
     start = time.perf_counter()
     found = run(range(1 if given.quick else given.seeds), given.out, quick=given.quick, workers=given.workers)
-    facts = {"machine": machine(), "seconds": round(time.perf_counter() - start), "quick": given.quick}
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    facts = {
+        "machine": machine(),
+        "wall s": round(time.perf_counter() - start),
+        "CPU s": round(used.ru_utime + used.ru_stime),
+        "quick": given.quick,
+    }
     written = report.write(found, given.out, facts)
     print((given.out / "results.md").read_text())
     print("written:", ", ".join(map(str, written)))

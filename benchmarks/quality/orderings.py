@@ -55,6 +55,7 @@ ORDERINGS = (
     Ordering("svd_knot_tying", "ties", 0, "Stoica et al.: up to + 4.3, for LoRA"),
     Ordering("fisher_merge", "weight_average", 0, f"{_VIT}: 70.6, 66.5"),
     Ordering("fisher_merge", "task_arithmetic", 0, f"{_VIT}: 70.6, 68.0"),
+    Ordering("regression_mean", "weight_average", 0, f"{_VIT}: 82.4, 66.5"),
     Ordering("regression_mean", "task_arithmetic", 1, f"{_VIT}: 82.4, 68.0"),
     Ordering("dual_projection", "task_arithmetic", 3, "Yang et al. 2025"),
     Ordering("ada_merging", "task_arithmetic", 0, f"{_VIT}: 82.6, 68.0"),

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.quality.methods import METHODS
+from benchmarks.quality.methods import METHODS, Method
 from benchmarks.quality.orderings import Verdict, judge
 from benchmarks.quality.run import Found
 
@@ -54,13 +54,18 @@ def markdown(found: Sequence[Found], verdicts: Sequence[Verdict], facts: Mapping
         deltas = [row.best - one.rows["task_arithmetic"].best for row, one in zip(rows, found, strict=True)]
         way = [_way(one, row.best) for row, one in zip(rows, found, strict=True)]
         lines.append(
-            f"| {method.name} | {method.needs} | {_spread([mean(row.default) for row in rows])} "
+            f"| {method.name} | {_takes(method)} | {_spread([mean(row.default) for row in rows])} "
             f"| {_spread(tuned) if tuned else '–'} | {scales or '–'} | {min(deltas):+.1f} … {max(deltas):+.1f} "
             f"| {mean(way):.0f} % | {mean(row.fit_s for row in rows):.0f} "
             f"| {1000 * mean(row.merge_s for row in rows):.0f} |"
         )
     lines += ["", *_roles(found), "", *_per_task(found), "", *_verdicts(verdicts), "", *_bytes(found), ""]
     return "\n".join(lines)
+
+
+def _takes(method: Method) -> str:
+    """What it needs beside weights, and whether the result is one model."""
+    return f"{method.needs}; a model per task" if method.by_task else method.needs
 
 
 def _way(one: Found, value: float) -> float:
@@ -157,10 +162,11 @@ def plot(found: Sequence[Found], path: Path) -> list[Path]:
     defaults = {name: mean(mean(one.rows[name].default) for one in found) for name in order}
     figure, axes = pyplot.subplots(figsize=(9, 0.27 * len(order) + 1.6), layout="constrained")
     colours = {"–": "#4477aa", "inputs": "#cc6677", "validation labels": "#aa7744"}
-    needs = {method.name: method.needs for method in METHODS}
+    methods = {method.name: method for method in METHODS}
     low = min(*defaults.values(), *(mean(one.references["base"]) for one in found)) - 3
     for place, name in enumerate(order):
-        axes.barh(place, means[name] - low, left=low, color=colours.get(needs[name], "#ddaa33"), alpha=0.55)
+        colour, hatch = colours.get(methods[name].needs, "#ddaa33"), "//" if methods[name].by_task else None
+        axes.barh(place, means[name] - low, left=low, color=colour, alpha=0.55, hatch=hatch)
         axes.plot([one.rows[name].best for one in found], [place] * len(found), "k.", markersize=4)
         axes.plot(defaults[name], place, "|", color="black", markersize=9)
     for name, style in zip(REFERENCES, (":", "-", "--"), strict=True):
@@ -171,7 +177,9 @@ def plot(found: Sequence[Found], path: Path) -> list[Path]:
     axes.set_xlim(left=low)
     axes.set_xlabel("mean test accuracy on 8 tasks, % (bar: tuned; dots: seeds; stroke: default scale)")
     axes.set_title(
-        "blue: weights alone · yellow: side-cars · red: unlabelled inputs · brown: validation labels", fontsize=9
+        "blue: weights alone · yellow: side-cars · red: unlabelled inputs · brown: validation labels · hatched: a model "
+        "per task",
+        fontsize=9,
     )
     axes.legend(fontsize=8, loc="lower right")
     figure.savefig(path, dpi=120)

@@ -93,7 +93,7 @@ def safety(bench: Bench) -> list[Safety]:
             "aligned": aligned,
             "fine-tuned": tuned,
             "safe_merge": _safe_merge(bench, tuned),
-            "safe_merge threshold 0.7": _safe_merge(bench, tuned, threshold=0.7),
+            "safe_merge threshold 0.5": _safe_merge(bench, tuned, threshold=0.5),
             "mixed everywhere": _safe_merge(bench, tuned, threshold=1.1),
             "safe": safe,
         }

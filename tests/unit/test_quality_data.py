@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from benchmarks.quality.data import CLASSES, LENGTH, Sizes, make_task
 
 SIZES = Sizes(train=50, validation=20, test=30)
