@@ -1,5 +1,6 @@
 """KnOTS under the suite, and against NumPy's decomposition."""
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import ClassVar
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from conjoin import kernels
+from conjoin.errors import BadParameterError
 from conjoin.kernels import FORMATS
 from conjoin.testing.dense import SMALL_SHAPES, decoded, model_of, values
 from conjoin.testing.strategy_suite import Model, StrategySuite, assert_same, digest_number, run, wild_model
@@ -33,7 +35,7 @@ class TestSvdKnotTying(StrategySuite):
     strategy = "svd_knot_tying"
     shapes: ClassVar = SMALL_SHAPES
     variants: ClassVar = [{"density": "1"}]
-    vectors: ClassVar = [{}, {"inner": "mean", "scale": "1"}, {"density": "0.5", "trim_scope": "tensor"}]
+    vectors: ClassVar = [{}, {"inner": "dare_ties", "scale": "0.4"}, {"density": "0.5", "trim_scope": "tensor"}]
 
     @pytest.mark.parametrize("form", FORMATS)
     def test_one_contribution_runs_the_formula(self, form):
@@ -61,6 +63,30 @@ class TestSvdKnotTying(StrategySuite):
         for scope in ("model", "tensor"):
             got = self.update(taus, {"density": density, "trim_scope": scope}, weights)
             np.testing.assert_allclose(got, want, atol=1e-12)
+
+    def test_drops_are_those_of_dare(self):
+        """Drawn for the Pᵢ in C order; only this inner merge looks at the seed."""
+        _, taus = values((6, 9), 3)
+        model = model_of(np.zeros((6, 9)), taus)
+        setting = {"inner": "dare_ties", "density": "0.5"}
+        u, parts = aligned(taus)
+        keys = [kernels.draw_key(model.seeds["root"], self.strategy, "w", digest) for digest in model.digests]
+        kept = np.stack([kernels.draws(key, 0, 54).reshape(6, 9) >= 2**31 for key in keys])
+        got = decoded(run(self.subject, model, setting), (6, 9))
+        np.testing.assert_allclose(got, 0.6 * u @ elected(2 * kept * parts, (0, 0, 0), (1, 1, 1)), atol=1e-12)
+
+    def test_draws_depend_on_the_seed_alone(self):
+        """Those of the one inner merge that draws; the others ignore the seed."""
+        model = wild_model("F32", 3, {"w": (8, 9)})
+        other = replace(model, seeds={**model.seeds, "root": b"\xff" * 32})
+        for setting in self.choices():
+            same = (self.run(other, setting)["w"] == self.run(model, setting)["w"]).all()
+            assert same != (setting.get("inner") == "dare_ties")
+
+    def test_a_density_that_keeps_nothing(self):
+        _, taus = values((2, 2), 2)
+        with pytest.raises(BadParameterError, match="never keeps an element"):
+            self.update(taus, {"inner": "dare_ties", "density": "0.00000000001"})
 
     def test_one_threshold_for_the_whole_model(self):
         """Nearly all of the largest fifth are in the tensor whose task vectors are larger; vectors take no part."""

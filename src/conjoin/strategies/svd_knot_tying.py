@@ -12,6 +12,7 @@ from conjoin.kernels.counting import Found, select_from_top
 from conjoin.kernels.layout import BRACKET_BINS, HIGH_BINS, LOW_SHIFT, NO_CUTOFF, Bracket
 from conjoin.strategies import matrices
 from conjoin.strategies.base import Block, Extent, Number, Params, Pass, RawArray, Scope, Unit, strategy
+from conjoin.strategies.dropping import drop_below, keys_of
 from conjoin.strategies.matrices import Matrix
 
 Counts = npt.NDArray[np.int64]
@@ -139,6 +140,30 @@ def _trimmed_and_elected(x: Block, parts: list[RawArray], params: Params) -> Raw
     )
 
 
+def _dropped_and_elected(x: Block, parts: list[RawArray], params: Params) -> RawArray:
+    """DARE-TIES on the Pᵢ."""
+    return kernels.dropped_ties(
+        parts,
+        np.zeros_like(parts[0]),
+        "F64",
+        "F64",
+        terms=kernels.coefficients(x.weights),
+        table=np.array([drop_below(params["density"], x.strategy)], np.uint32),
+        ranks=None,
+        keys=keys_of(x, "root"),
+        start=0,
+        aggregate="mean",
+        zero_sign=0,
+        scale=kernels.coefficients([params["scale"]]),
+    )
+
+
+def _check(params: Params, weights: tuple[Fraction, ...]) -> None:  # noqa: ARG001
+    """Refuse a density that keeps nothing."""
+    if params["inner"] == "dare_ties":
+        drop_below(params["density"], "svd_knot_tying")
+
+
 def _added(x: Block, parts: list[RawArray], params: Params) -> RawArray:
     """Scale · Σ wᵢPᵢ, or that by Σ wᵢ."""
     divisor = sum(x.weights, Fraction(0)) if params["inner"] == "mean" else Fraction(1)
@@ -146,10 +171,20 @@ def _added(x: Block, parts: list[RawArray], params: Params) -> RawArray:
     return kernels.delta_sum(parts, np.zeros_like(parts[0]), "F64", "F64", terms=terms)
 
 
+_INNER = {
+    "ties": _trimmed_and_elected,
+    "dare_ties": _dropped_and_elected,
+    "task_arithmetic": _added,
+    "mean": _added,
+}
+
+
 @strategy(
     scope=Scope.MATRIX,
     needs_base=True,
+    stochastic=True,
     normalises=True,
+    check=_check,
     passes=(
         Pass("high", _measure_high, _finish_high, lambda _: "model", needed=_needs_passes),
         Pass("low", _measure_low, _finish_low, lambda _: "model", needed=_needs_passes),
@@ -159,7 +194,7 @@ def _added(x: Block, parts: list[RawArray], params: Params) -> RawArray:
 def svd_knot_tying(
     x: Block,
     *,
-    inner: Literal["ties", "task_arithmetic", "mean"] = "ties",
+    inner: Literal["ties", "dare_ties", "task_arithmetic", "mean"] = "ties",
     density: Unit = Fraction("0.2"),
     scale: Number = Fraction("0.6"),
     trim_scope: Literal["model", "tensor"] = "model",
@@ -172,8 +207,10 @@ def svd_knot_tying(
     Shapes: x.tensors (k, n) as k matrices (dim 0, the others), x.base (n,), x.weights (k,) → (n,).
     Defaults: inner ties, density 0.2, scale 0.6 (the paper's for ViT); w = 1.
     inner: `ties` trims the Pᵢ, elects a sign per element by Σ wᵢP̂ᵢ and takes scale · the weighted mean of those that
-    agree; `task_arithmetic` is scale · Σ wᵢPᵢ, `mean` that by Σ wᵢ. The last two are what they are without the basis.
-    density: share of the elements of the Pᵢ that `ties` keeps; with the threshold's magnitude all that are equal.
+    agree; `dare_ties` drops elements at random instead of trimming and divides what it keeps by the chance of that (in
+    the paper for Llama, with scale 0.4); `task_arithmetic` is scale · Σ wᵢPᵢ, `mean` that by Σ wᵢ. The last two are
+    what they are without the basis. Only `dare_ties` draws.
+    density: share of the elements of the Pᵢ that are kept; `ties` keeps all that equal the last one in magnitude.
     trim_scope: `model` takes one threshold per contribution for the Pᵢ of all tensors and decomposes every tensor three
     times; `tensor` takes one per tensor.
     Edge cases: vectors and scalars are averaged. An element whose weighted sum is exactly 0 stays 0: the signs of the
@@ -188,8 +225,8 @@ def svd_knot_tying(
     params: Params = {"inner": inner, "density": density, "scale": scale, "trim_scope": trim_scope}
     base, tied = matrices.decoded(x, origin), Tied.of(x)
     parts = _patterns(x, tied)
-    if inner == "ties":
+    if inner in ("ties", "dare_ties"):
         matrices.warn_of_clusters(tied.values, x.warn, x.name)
-    merged = (_trimmed_and_elected if inner == "ties" else _added)(x, parts, params)
+    merged = _INNER[inner](x, parts, params)
     update = tied.back(merged.view(np.float64).reshape(len(tied.values), base.shape[1]))
     return matrices.encoded(x, matrices.moved(base, update))

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from make_worked import BASE, example
+from make_worked import BASE, DIGESTS, draws, example
 
 PLAIN = {"density": "1", "scale": "1"}
 SHAPE = {"w": [2, 2]}
@@ -38,6 +38,14 @@ against = [numbers("3", "0", "0", "1"), numbers("-2", "0", "0", "1")]
 merged("elected", PLAIN, against, numbers("3", "0", "0", "1"))
 # 2 and −2: the sum is 0, and so is the element
 merged("undecided", PLAIN, [numbers("2", "0", "0", "1"), numbers("-2", "0", "0", "1")], numbers("0", "0", "0", "1"))
+
+# dropped with probability one half, what is kept counts twice; no element is shared
+full = [numbers("4", "0", "0", "1"), numbers("0", "3", "0", "0"), numbers("0", "0", "2", "0")]
+kept = [[2 * int(word >= 2**31) for word in draws("svd_knot_tying", digest, 4)] for digest in DIGESTS]
+update = [sum((mask[i] * tau[i] for mask, tau in zip(kept, full, strict=True)), Fraction(0)) for i in range(4)]
+assert any(update)
+assert update.count(0) in (1, 2)
+merged("dropped", {"inner": "dare_ties", "density": "0.5", "scale": "1"}, full, update)
 
 # taller than all columns together: one column of length 4, so V = 1, Σ = 4, P = 4
 tall = [[Fraction(0)] * 2 + [Fraction(4)]]
