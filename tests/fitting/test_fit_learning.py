@@ -145,7 +145,7 @@ def replica_of_pictures(here: InProcess, folder: Path) -> tuple[Path, list[str],
     ("strategy", "more"),
     [
         ("ada_merging", ["--task-wise", "-p", "plus_plus=true", "-p", "density=0.5"]),
-        ("adarank", ["--initial", "0.5"]),
+        ("adarank", ["-p", "origin=mean"]),
         ("dam", ["--batch", "2"]),
         ("representation_surgery", ["--rank", "2", "-p", "inner=task_arithmetic", "--features-of", "body.2"]),
     ],

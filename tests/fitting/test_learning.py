@@ -161,6 +161,13 @@ def test_adarank_gradient_goes_through_the_mask():
     assert torch.allclose(b.grad, soft * (1 - soft) / 10)
 
 
+def test_adarank_around_the_mean_starts_from_2_3():
+    values = adarank.fit(net_problem("adarank", Settings(steps=0)), initial=0.16, origin="mean").values
+    assert values["origin"] == "mean"
+    assert {v for row in values["scale"].values() for v in row.values()} == {"2.3"}
+    assert set(values["kept"]["inner.weight"].values()) == {"1000"}
+
+
 def test_adarank_learns_no_masks_for_vectors_or_tables():
     values = adarank.fit(net_problem("adarank", Settings(steps=1))).values
     assert sorted(values["kept"]) == ["inner.weight", "out.weight"]

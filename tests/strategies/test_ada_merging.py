@@ -15,8 +15,12 @@ from conjoin.testing.strategy_suite import Model, StrategySuite, assert_same, di
 SUBJECT, ARITHMETIC = find_strategy("ada_merging"), find_strategy("task_arithmetic")
 
 
-def uniform(model: Model, scale: str) -> Model:
-    return replace(model, fitted={"scale": {"*": dict.fromkeys(model.digests, scale)}})
+def trim(setting) -> dict:
+    return {"trim": {"density": setting.get("density", "0.2")}} if setting.get("plus_plus") == "true" else {}
+
+
+def uniform(model: Model, scale: str, setting=None) -> Model:
+    return replace(model, fitted={"scale": {"*": dict.fromkeys(model.digests, scale)}, **trim(setting or {})})
 
 
 def tame(count: int, form: str = "F32", n: int = 60) -> Model:
@@ -37,9 +41,8 @@ class TestAdaMerging(StrategySuite):
         first, *_ = model.names
         rows = {first: ["0.301", "0.25", "0.1234567", "1", "0", "0.7", "0.5"]}
         rows["*"] = ["0.3", "0.299000000953674316", "0.5", "0.8", "0.1", "0.2", "0.4"]
-        return {
-            "scale": {name: dict(zip(model.digests, values, strict=False)) for name, values in rows.items()},
-        }
+        scale = {name: dict(zip(model.digests, values, strict=False)) for name, values in rows.items()}
+        return {"scale": scale, **trim(setting)}
 
 
 @pytest.mark.parametrize("form", ["BF16", "F16", "F32"])
@@ -79,7 +82,7 @@ def test_plus_plus_trims_and_elects():
     rows = [[8.0, -6.0, 1.0, 0.5], [0.25, 5.0, -4.0, 1.0]]
     digests = sorted(digest_number(i) for i in range(2))
     tensors = {d: {"w": kernels.encode(np.array(row), "F64")} for d, row in zip(digests, rows, strict=True)}
-    fitted = {"scale": {"w": {digests[0]: "0.5", digests[1]: "0.25"}}}
+    fitted = {"scale": {"w": {digests[0]: "0.5", digests[1]: "0.25"}}, "trim": {"density": "0.5"}}
     model = Model("F64", {"w": kernels.encode(base, "F64")}, tensors, fitted=fitted)
     result = run(SUBJECT, model, {"plus_plus": "true", "density": "0.5"})
     assert kernels.decode(result["w"], "F64").tolist() == [4.0, -3.0, -1.0, 0.0]
@@ -89,7 +92,7 @@ def test_plus_plus_of_agreeing_vectors_at_density_one_changes_nothing():
     model = tame(2)
     same = replace(model, contributions=dict.fromkeys(model.digests, model.contributions[model.digests[0]]))
     setting = {"plus_plus": "true", "density": "1"}
-    assert_same(run(SUBJECT, uniform(same, "0.25"), setting), run(SUBJECT, uniform(same, "0.25")))
+    assert_same(run(SUBJECT, uniform(same, "0.25", setting), setting), run(SUBJECT, uniform(same, "0.25")))
 
 
 def test_without_asset():
@@ -116,3 +119,10 @@ def test_wild_numbers_with_every_coefficient_zero_give_the_base():
     model = uniform(wild_model("BF16", 3, {"w": 50}), "0")
     result = kernels.decode(run(SUBJECT, model)["w"], "BF16")
     assert (result == kernels.decode(model.base["w"], "BF16")).all()
+
+
+@pytest.mark.parametrize("setting", [{}, {"plus_plus": "true", "density": "0.3"}])
+def test_what_was_learned_on_other_task_vectors_is_refused(setting):
+    model = uniform(tame(2), "0.3", {"plus_plus": "true", "density": "0.5"})
+    with pytest.raises(WrongAssetError, match="another `trim`"):
+        run(SUBJECT, model, setting)

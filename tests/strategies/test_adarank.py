@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conjoin import kernels
-from conjoin.errors import MissingAssetError, WrongAssetError
+from conjoin.errors import BadWeightError, MissingAssetError, WrongAssetError
 from conjoin.strategies.adarank import energetic
 from conjoin.strategies.base import find_strategy
 from conjoin.testing.strategy_suite import Model, StrategySuite, assert_same, digest_number, run, wild_model
@@ -44,7 +44,7 @@ def tame(count: int, shape=(6, 5), form: str = "F32") -> Model:
 class TestAdarank(StrategySuite):
     strategy = "adarank"
     variants: ClassVar = [{"variant": "energy", "density": "0.5", "scale": "0.7"}]
-    vectors: ClassVar = [{}, {"variant": "energy", "density": "0.8"}]
+    vectors: ClassVar = [{}, {"variant": "energy", "density": "0.8"}, {"origin": "mean"}]
 
     def fit(self, model, setting):
         """Of two contributions every third triplet goes, not the same ones; the others keep all."""
@@ -57,7 +57,8 @@ class TestAdarank(StrategySuite):
                     for i, digest in enumerate(model.digests)
                 }
         scales = ["0.301", "0.25", "0.1234567", "1", "0", "0.7", "0.5"]
-        return {"scale": {"*": dict(zip(model.digests, scales, strict=False))}, "kept": kept}
+        origin = {"origin": "mean"} if setting.get("origin") == "mean" else {}
+        return {"scale": {"*": dict(zip(model.digests, scales, strict=False))}, "kept": kept, **origin}
 
 
 @pytest.mark.parametrize("form", ["BF16", "F32"])
@@ -93,6 +94,35 @@ def test_against_float64_of_numpy(shape):
         kept = np.array([bit == "1" for bit in model.fitted["kept"]["w"][digest]])
         expected += 0.5 * ((u * (s * kept)) @ v).ravel()
     assert np.abs(result - expected).max() < 1e-9
+
+
+def test_around_the_mean_with_all_triplets_and_coefficients_one_is_twice_as_far():
+    """Two contributions at ±d from their mean: mean + 1·d − 1·d is the mean; with one coefficient 2 it is θ₁ + d."""
+    model = tame(2)
+    first, second = (kernels.decode(model.contributions[d]["w"], "F32") for d in model.digests)
+    both = replace(model, fitted={**masked(model, "1", "1").fitted, "origin": "mean"})
+    assert (kernels.decode(run(SUBJECT, both, {"origin": "mean"})["w"], "F32") == (first + second) / 2).all()
+    scale = {"scale": {"*": dict(zip(model.digests, ["2", "0"], strict=True))}}
+    one = replace(both, fitted={**both.fitted, **scale})
+    result = run(SUBJECT, one, {"origin": "mean"})
+    assert (kernels.decode(result["w"], "F32") == first + (first - second) / 2).all()
+    b, c = (kernels.decode(model.contributions[d]["b"], "F32") for d in model.digests)
+    assert (kernels.decode(result["b"], "F32") == b + (b - c) / 2).all()
+
+
+def test_around_the_mean_one_contribution_stays_itself_and_weights_must_not_vanish():
+    model = tame(1)
+    fitted = {**masked(model, "10").fitted, "origin": "mean"}
+    result = run(SUBJECT, replace(model, fitted=fitted), {"origin": "mean"})
+    assert_same(result, model.contributions[model.digests[0]])
+    weightless = replace(model, fitted=fitted, weights=dict.fromkeys(model.digests, Fraction(0)))
+    with pytest.raises(BadWeightError):
+        run(SUBJECT, weightless, {"origin": "mean"})
+
+
+def test_what_was_learned_around_another_origin_is_refused():
+    with pytest.raises(WrongAssetError, match="another `origin`"):
+        run(SUBJECT, masked(tame(2), "1"), {"origin": "mean"})
 
 
 def test_energy_keeps_the_fewest_triplets_that_reach_the_share():

@@ -69,5 +69,5 @@ def test_a_broken_adapter_is_named(broken):
 def test_adapters_of_another_backbone_are_refused(setting):
     model = wild_model("F32", 2, {"w": 3})
     fitted = TestRepresentationSurgery().fit(model, {"inner": "task_arithmetic"})
-    with pytest.raises(WrongAssetError, match="on another backbone"):
+    with pytest.raises(WrongAssetError, match="another `inner`"):
         run(SUBJECT, replace(model, fitted=fitted), setting)

@@ -6,8 +6,18 @@ from typing import Any
 import numpy as np
 
 from conjoin import kernels
-from conjoin.strategies.base import BLOCK_ELEMENTS, Asset, Block, Params, RawArray, Scope, Unit, strategy
-from conjoin.strategies.learned import numbers
+from conjoin.strategies.base import (
+    BLOCK_ELEMENTS,
+    Asset,
+    Block,
+    Params,
+    RawArray,
+    Scope,
+    Unit,
+    canonical_decimal,
+    strategy,
+)
+from conjoin.strategies.learned import numbers, require_same
 from conjoin.strategies.trimming import NOTHING, passes_for, start_of, trim_of
 
 
@@ -62,12 +72,14 @@ def ada_merging(
     Defaults: w = 1.
     asset: what was learned, for just these contributions. Where it names `*` instead of a tensor, that holds for every
     tensor not named (task-wise coefficients).
-    plus_plus: AdaMerging++; τᵢ keeps only what survives the trim of TIES and carries the elected sign.
+    plus_plus: AdaMerging++; τᵢ keeps only what survives the trim of TIES and carries the elected sign. What was learned
+    with it is applied with it, at the same density, and the other way round.
     density: the share that trim keeps, of the whole model.
     Edge cases: k = 1 gives θ₀ + λτ. λ = 0.3 everywhere is task arithmetic. Equal contributions count twice. Task
     vectors of zeros give the base.
     Differs: nothing from the paper. Learning is apart from applying: the same asset gives the same bytes everywhere.
     """
+    require_same(x, "trim", {"density": canonical_decimal(density)} if plus_plus else None)
     scales = numbers(x, "scale")
     terms = kernels.coefficients([scale * weight for scale, weight in zip(scales, x.weights, strict=True)])
     if not plus_plus:

@@ -48,6 +48,26 @@ def required(x: Block, kind: str) -> tuple[Any, ...]:
     return found
 
 
+def require_same(x: Block, kind: str, wanted: Any) -> None:
+    """Refuse to apply what was learned for something else.
+
+    Args:
+        x: the block.
+        kind: under what the asset says for what it was learned.
+        wanted: for what it is needed; None where the asset then says nothing.
+
+    Raises:
+        MissingAssetError: there is no asset.
+        WrongAssetError: it says something else.
+    """
+    known = x.learned.get(kind)
+    if known != wanted:
+        raise WrongAssetError(
+            f"the asset was learned with another `{kind}`: {known}, not {wanted}",
+            hint="give the parameters it was made with, or fit again",
+        )
+
+
 def numbers(x: Block, kind: str) -> tuple[Fraction, ...]:
     """Decimal strings, one per contribution.
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from conjoin import kernels
 from conjoin.errors import BadWeightError, WrongAssetError
 from conjoin.strategies.base import Asset, Block, Number, Params, RawArray, Scope, Unit, canonical_decimal, strategy
-from conjoin.strategies.learned import AGAIN
+from conjoin.strategies.learned import AGAIN, require_same
 from conjoin.strategies.trimming import NOTHING, passes_for, start_of, voters
 
 HEX_PER_NUMBER = 8
@@ -32,12 +32,8 @@ def require_adapters(x: Block, inner: dict[str, Any]) -> None:
         MissingAssetError: there is no asset.
         WrongAssetError: so it is.
     """
-    adapters, known = x.learned.get("adapters"), x.learned.get("inner")
-    if known != inner:
-        raise WrongAssetError(
-            f"the adapters of the asset were learned on another backbone: {known}, not {inner}",
-            hint="give the parameters it was made with, or fit again",
-        )
+    require_same(x, "inner", inner)
+    adapters = x.learned.get("adapters")
     for digest in x.contributions:
         one = adapters.get(digest) if isinstance(adapters, dict) else None
         rank, down, up = (one.get(part) if isinstance(one, dict) else None for part in ("rank", "down", "up"))

@@ -25,4 +25,5 @@ example("ada_merging", "task", {}, moved, fitted=task)
 # τ₁ = 8 . . . | . −6 . 5     τ₂ = 4 6 . . | . . . .     τ₃ = . . . . | 5 −4 −8 6
 elected = ["5", "1.5", "0", "0", "5", "-7", "-8", "8.5"]
 plus_plus = {"plus_plus": "true", "density": "0.5"}
-example("ada_merging", "plus-plus", plus_plus, plus(elected), fitted=scales("0.5", "0.25", "1"))
+trimmed = {**scales("0.5", "0.25", "1"), "trim": {"density": "0.5"}}
+example("ada_merging", "plus-plus", plus_plus, plus(elected), fitted=trimmed)

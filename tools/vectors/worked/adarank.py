@@ -29,3 +29,8 @@ example("adarank", "two", {}, both, contributions=[three_one, one_two], shapes=s
 energy = {"variant": "energy", "density": "0.9", "scale": "1"}
 example("adarank", "energy", energy, first, contributions=[three_one], shapes=shape)
 example("adarank", "energy-all", {**energy, "density": "0.91"}, three_one, contributions=[three_one], shapes=shape)
+# around the mean, diag(1, 2) and −diag(1, 2) from it: of the first the larger value, of the second nothing, λ = ½
+apart = [[base[0] + sign, base[1], base[2], base[3] + 2 * sign] for sign in (1, -1)]
+around = {**fitted(("10", "0.5"), ("00", "1")), "origin": "mean"}
+larger = [*base[:3], base[3] + 1]
+example("adarank", "mean", {"origin": "mean"}, larger, contributions=apart, shapes=shape, fitted=around)

@@ -137,7 +137,9 @@ def fit(
     initial: Annotated[
         str | None,
         typer.Option(
-            "--initial", metavar="SHARE", help="adarank: share of each matrix's triplets kept at first (default: 1)."
+            "--initial",
+            metavar="SHARE",
+            help="adarank: share of each matrix's triplets kept at first (default: 1; 0.16 around the mean).",
         ),
     ] = None,
     rank: Annotated[

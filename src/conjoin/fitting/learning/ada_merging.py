@@ -48,5 +48,4 @@ def fit(problem: Problem, *, task_wise: bool = False, plus_plus: bool = False, d
 
         losses = descend(problem, merge, loss, lib.optim.Adam([raw], lr=float(problem.settings.rate)))
         values = {"scale": per_tensor(rows, problem.digests, scales().tolist())}
-    trimmed = {"density": density} if plus_plus else {}
-    return problem.asset(values, losses, plus_plus=plus_plus, **trimmed)
+    return problem.asset({**values, "trim": {"density": density}} if plus_plus else values, losses)

@@ -2,9 +2,11 @@
 
 Lee et al., ICLR 2026, arXiv:2503.22178: B = [σ(b / T) > ½] with the gradient of σ(b / T), T = 10, b from +0.1 for
 triplets that are kept at first and −0.1 for the others, λ from 0.3 on; both by Adam and the entropy of predictions.
+Around the mean (CART) λ starts from 2.3, and 16 per cent of the triplets are kept at first.
 """
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from conjoin.fitting.data import Batch
 from conjoin.fitting.learning.deltas import task_vectors
@@ -16,9 +18,11 @@ from conjoin.wire.asset import Asset
 from conjoin.wire.digest import Digest
 
 SETTINGS = Settings(steps=10_000)
-SCALE, START, TEMPERATURE = 0.3, 0.1, 10.0
-INITIAL = "1"
-"""Share of each matrix's triplets that is kept at first."""
+START, TEMPERATURE = 0.1, 10.0
+SCALE = {"base": 0.3, "mean": 2.3}
+"""λ at first, by origin."""
+INITIAL = {"base": "1", "mean": "0.16"}
+"""Share of each matrix's triplets that is kept at first, by origin."""
 
 
 def straight_through(b: Tensor) -> Tensor:
@@ -27,11 +31,12 @@ def straight_through(b: Tensor) -> Tensor:
     return (b > 0).to(soft.dtype) + soft - soft.detach()
 
 
-def fit(problem: Problem, *, initial: float = 1.0) -> Asset:
+def fit(problem: Problem, *, initial: float = 1.0, origin: Literal["base", "mean"] = "base") -> Asset:
     """Learn B and λ.
 
     Args:
         problem: what is learned on.
+        origin: from where task vectors are taken, and where they are added.
         initial: share of each matrix's triplets, the largest singular values first, that is kept at first.
 
     Raises:
@@ -39,12 +44,14 @@ def fit(problem: Problem, *, initial: float = 1.0) -> Asset:
     """
     with deterministic() as lib:
         names, digests = problem.names, problem.digests
+        if origin == "mean":
+            problem = replace(problem, base=_means(problem))
         embedded = _embeddings(problem)
         masked = [name for name in names if problem.base[name].dim() > 1 and problem.base[name].numel()]
         masked = [name for name in masked if name not in embedded]
         deltas = task_vectors(problem)
         factors = {name: [_factors(one) for one in deltas[name]] for name in masked}
-        scales = lib.full((len(names), len(digests)), SCALE, dtype=lib.float64, requires_grad=True)
+        scales = lib.full((len(names), len(digests)), SCALE[origin], dtype=lib.float64, requires_grad=True)
         b = {name: _start([left.shape[1] for left, _ in factors[name]], initial) for name in masked}
         rows = {name: i for i, name in enumerate(names)}
 
@@ -68,7 +75,20 @@ def fit(problem: Problem, *, initial: float = 1.0) -> Asset:
             for name, one in b.items()
         }
         values = {"kept": kept, "scale": per_tensor(names, digests, scales.tolist())}
-    return problem.asset(values, losses, initial=f"{initial:g}")
+    more = {} if origin == "base" else {"origin": origin}
+    return problem.asset({**values, **more}, losses, initial=f"{initial:g}")
+
+
+def _means(problem: Problem) -> dict[str, Tensor]:
+    """The contributions' mean by their weights."""
+    lib = torch()
+    shares = lib.tensor([float(problem.share(digest)) for digest in problem.digests], dtype=lib.float64)
+    return {
+        name: lib.tensordot(
+            shares, lib.stack([problem.contributions[d][name] for d in problem.digests]).double(), 1
+        ).float()
+        for name in problem.names
+    }
 
 
 def _factors(tau: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,9 @@ def task_vectors(problem: Problem, density: str | None = None) -> dict[str, Tens
     found: list[Mapping[str, Tensor]] = []
     for digest in known:
         scale = {EVERY: {other: str(int(other == digest)) for other in known}}
-        alone = Asset("ada_merging", origin, tuple(sorted(set(known))), {"scale": scale}, {})
+        alone = Asset(
+            "ada_merging", origin, tuple(sorted(set(known))), {"scale": scale, "trim": {"density": density}}, {}
+        )
         params: dict[str, Any] = {"plus_plus": True, "density": density}
         merged = resolve(models, "ada_merging", base=problem.base, weights=weights, asset=alone, **params)
         found.append(merged)

@@ -129,7 +129,8 @@ def learn(problem: Problem, params: Mapping[str, Any], options: Options) -> Asse
     if problem.strategy == "adarank":
         if parsed["variant"] != "asset":
             raise UsageError("`-p variant=energy` needs no asset", hint="`conjoin resolve adarank -p variant=energy`")
-        return adarank.fit(problem, initial=_decimal(options, "initial", adarank.INITIAL, 1))
+        initial = _decimal(options, "initial", adarank.INITIAL[parsed["origin"]], 1)
+        return adarank.fit(problem, initial=initial, origin=parsed["origin"])
     if problem.strategy == "dam":
         return dam.fit(problem)
     inner = surgery.Inner(parsed["inner"], parsed["scale"], parsed["density"])
