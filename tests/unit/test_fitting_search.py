@@ -10,6 +10,8 @@ from conjoin.fitting.genomes import Layout, groups_of
 from conjoin.fitting.search import GENE_MAX, Search, Trial, cma_es, cma_population, genetic, middle, ranked
 from conjoin.kernels import draw_key, draws
 from conjoin.strategies.genome import group_of
+from conjoin.testing.strategy_suite import backend
+from conjoin.wire.digest import sha256
 
 SEED = bytes(range(32))
 TARGET = GENE_MAX * 7 // 10
@@ -38,10 +40,24 @@ def test_cma_es_converges_on_the_sphere_and_does_so_again():
 
 
 def test_the_genetic_algorithm_gets_near_and_does_so_again():
-    found = run(genetic)
+    found = run(genetic, evaluations=300)
     assert distance(found) < Fraction(1, 100)
     assert run(genetic, evaluations=60).history == found.history[:60]
     assert run(genetic, evaluations=20, seed=bytes(32)).history != found.history[:20]
+
+
+GOLDEN = {
+    cma_es: "d95efc9f1881eaf1ad774f4b555d6e5903d8297ab215053520a337da75b5e346",
+    genetic: "6f97582e1913ba8897a2564b1cd4414840b40c8b50c78bc379ce13ab6ea76194",
+}
+
+
+@pytest.mark.parametrize("algorithm", [cma_es, genetic])
+def test_candidates_are_for_ever(algorithm):
+    for arithmetic in ("compiled", "reference"):
+        with backend(arithmetic):
+            found = run(algorithm, evaluations=45)
+        assert sha256(repr([trial.genes for trial in found.history]).encode()) == GOLDEN[algorithm]
 
 
 def test_cma_es_finds_a_narrow_valley():
@@ -54,8 +70,8 @@ def test_cma_es_finds_a_narrow_valley():
 
 
 @pytest.mark.parametrize("algorithm", [cma_es, genetic])
-@pytest.mark.parametrize("dimensions", [1, 2, 9])
-@pytest.mark.parametrize("population", [2, 3, 7])
+@pytest.mark.parametrize("dimensions", [1, 9])
+@pytest.mark.parametrize("population", [2, 7])
 def test_the_budget_is_kept_and_genes_stay_in_range(algorithm, dimensions, population):
     found = run(algorithm, evaluations=25, dimensions=dimensions, population=population)
     assert [trial.index for trial in found.history] == list(range(25))

@@ -177,6 +177,7 @@ class OnDisk:
         self._strategy, self._params = strategy, dict(params)
         self._weights, self._options = weights or {}, options or {}
         self._known: dict[Digest, Score] = {}
+        self._made = 0
         self.space, self.root, self.base = replica.space, replica.root, replica.base
         self.contributions = replica.visible
         self.weights = dict(self._recipe(NOTHING).weights)
@@ -185,7 +186,8 @@ class OnDisk:
 
     def score(self, asset: Asset, where: str) -> Score:
         """Resolve the candidate, evaluate its folder and remove it, unless one of the same bytes was evaluated."""
-        out = self._folder / "candidate"
+        self._made += 1
+        out = self._folder / f"candidate-{self._made}"
         receipt = self._replica.resolve(self._recipe(asset.digest), out, trust_store=True, assets=[asset])
         try:
             if receipt.output not in self._known:
