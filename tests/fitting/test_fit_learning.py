@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 torch = pytest.importorskip("torch")
 
@@ -14,7 +15,7 @@ from conjoin.fitting import Adapter, Task, fit_learning  # noqa: E402
 from conjoin.fitting.data import Data, read_data  # noqa: E402
 from conjoin.fitting.models import build  # noqa: E402
 from tests.e2e.shell import InProcess  # noqa: E402
-from tests.fitting.nets import fill, numbers, pictures, save  # noqa: E402
+from tests.fitting.nets import fill, lines, numbers, pictures, save  # noqa: E402
 
 PICTURES = "tests.fitting.nets:pictures"
 
@@ -180,6 +181,29 @@ def test_fit_and_resolve_by_command(here: InProcess, tmp_path: Path, strategy: s
     if strategy == "representation_surgery":
         z = numbers(5, 27)
         assert conjoin.load_task(out, digests[0]).adapter(z).shape == z.shape
+
+
+def test_a_hugging_face_base_needs_no_other_model(here: InProcess, bert: Path, tmp_path: Path) -> None:
+    """The replica has the base's config and tokenizer; texts are the data; one contribution lacks a tensor."""
+    replica, asset = tmp_path / "r", tmp_path / "asset.json"
+    here.ok("init", replica, "--base", bert)
+    words: list[str | Path] = []
+    base = load_file(bert / "model.safetensors")
+    for at, text in enumerate(("the cat sat on the mat", "a dog ran and ran")):
+        tensors = {name: value + numbers(*value.shape, start=at + 5) / 8 for name, value in base.items()}
+        if at:
+            del tensors["bert.pooler.dense.bias"]
+        file = save(tmp_path / f"m{at}.safetensors", **tensors)
+        told = here.run("-C", replica, "add", file, "--partial", "--json")
+        digest = json.loads(told.stdout)["contribution"]
+        words += ["--data", f"{digest}={lines(tmp_path / f'{at}.jsonl', {'text': text}, {'text': 'very'})}"]
+    here.ok("-C", replica, "fit", "adarank", *words, "--steps", "1", "--initial", "0.5", "-o", asset)
+    values = json.loads(asset.read_text())["values"]
+    assert not [name for name in values["kept"] if "embeddings" in name and name.endswith("_embeddings.weight")]
+    assert "bert.encoder.layer.0.attention.self.query.weight" in values["kept"]
+    out = tmp_path / "out"
+    here.ok("-C", replica, "resolve", "adarank", "--asset", asset, "--missing", "exclude", "-o", out)
+    here.ok("-C", replica, "verify", out)
 
 
 def test_refusals_of_the_command(here: InProcess, tmp_path: Path) -> None:

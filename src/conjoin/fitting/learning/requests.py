@@ -62,11 +62,12 @@ def fit(request: Request) -> Asset:
         factory = options.get("model")
         model = open_factory(factory, shapes) if factory else open_folder(Path(folder), shapes)
         tasks = _tasks(data, _by_contribution(replica, options, "head"), model, None if factory else folder)
+        origin = _read(replica, base)
         problem = Problem(
             request.strategy,
             replica.base,
-            _read(replica, base),
-            {digest: _read(replica, manifest) for digest, manifest in manifests.items()},
+            origin,
+            {digest: _filled(origin, _read(replica, manifest)) for digest, manifest in manifests.items()},
             tasks,
             settings,
             {digest: Fraction(known[digest].weight) for digest in visible},
@@ -211,6 +212,11 @@ def _write_files(replica: Replica, folder: Path) -> None:
 def _read(replica: Replica, manifest: Manifest) -> Tensors:
     """The tensors of a manifest, floats in float32, each leaf verified."""
     return _narrow({e.name: as_tensor(read_tensor(replica.store, e), e.dtype, e.shape) for e in manifest.tensors})
+
+
+def _filled(base: Tensors, own: Tensors) -> Tensors:
+    """The base's tensors as a contribution has them; one that it lacks is the base's."""
+    return {name: own.get(name, tensor) for name, tensor in base.items()}
 
 
 def _floats(arrays: Mapping[str, Any]) -> Tensors:
