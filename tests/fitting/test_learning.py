@@ -91,6 +91,38 @@ def test_ada_merging_one_step_by_hand():
     assert float(scale.grad) == pytest.approx(-0.0733375, abs=5e-8)
 
 
+def test_gradients_through_the_merged_tensors_are_those_of_the_whole_sum():
+    problem = net_problem("ada_merging", Settings(steps=1))
+    scales = torch.full((len(problem.names), 2), 0.3, dtype=torch.float64, requires_grad=True)
+    found = []
+
+    class Recorder:
+        def zero_grad(self):
+            scales.grad = None
+
+        def step(self):
+            found.append(scales.grad.clone())
+
+    def merge():
+        return {
+            name: problem.base[name]
+            + sum(
+                row[at].float() * (problem.contributions[d][name] - problem.base[name])
+                for at, d in enumerate(problem.digests)
+            )
+            for name, row in zip(problem.names, scales, strict=True)
+        }
+
+    def loss(digest, tensors, batch):
+        return descent.mean_entropy(problem.tasks[digest].forward(tensors, batch), None)
+
+    losses = descent.descend(problem, merge, loss, Recorder(), lambda: scales.square().sum())
+    total = sum(loss(d, merge(), problem.batch(d, 0)) for d in problem.digests) + scales.square().sum()
+    (expected,) = torch.autograd.grad(total, [scales])
+    assert torch.allclose(found[0], expected, rtol=1e-5, atol=1e-7)
+    assert losses[0] == losses[1]
+
+
 def test_ada_merging_stays_between_0_and_1():
     problem = ray_problem("ada_merging", [0.0], [[1.0]], [1.0], Settings(steps=12, rate="0.1"))
     assert ada_merging.fit(problem).values == {"scale": {"w": {ONE: "1"}}}
