@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
 
 from benchmarks.quality import model
-from benchmarks.quality.data import Examples
 from benchmarks.quality.model import HEAD, Arrays
-from benchmarks.quality.train import Bench
+from benchmarks.quality.train import Bench, kept
 from conjoin.fitting import models, statistics
 from conjoin.fitting.data import Data, read_data
 from conjoin.fitting.models import Model
@@ -19,15 +17,16 @@ from conjoin.fitting.statistics import Run, Statistic
 
 EXAMPLES = {"fisher": 256, "gram": 512, "importance": 256}
 """Training examples of its own task that a statistic of a contribution is taken on."""
+QUICK = 8
+"""By how much a quick run divides them."""
 
 
 def examples_file(bench: Bench, number: int) -> Path:
     """A task's training examples as `conjoin stats --data` and `conjoin fit --data` take them."""
-    path = bench.folder / f"examples-{number}.safetensors"
-    if not path.is_file():
-        train: Examples = bench.tasks[number].train
-        save_file({"signals": train.signals, "labels": train.labels}, path)
-    return path
+    train = bench.tasks[number].train
+    stem = bench.folder / f"examples-{number}"
+    kept(stem, lambda: {"signals": train.signals, "labels": train.labels})
+    return stem.with_suffix(".safetensors")
 
 
 def data_of(bench: Bench, number: int) -> Data:
@@ -51,11 +50,11 @@ def make_sidecar(bench: Bench, number: int) -> dict[str, Arrays]:
 
 
 def _kept(bench: Bench, number: int, kind: str) -> Arrays:
-    path = bench.folder / f"{kind}-{number}.safetensors"
-    if not path.is_file():
-        made = _statistic(bench, number, kind)
-        save_file({name: np.ascontiguousarray(tensor.numpy()) for name, tensor in made.tensors.items()}, path)
-    return load_file(path)
+    def make() -> Arrays:
+        made = _statistic(bench, number, kind).tensors
+        return {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in made.items()}
+
+    return kept(bench.folder / f"{kind}-{number}", make)
 
 
 def _statistic(bench: Bench, number: int, kind: str) -> Statistic:
@@ -63,7 +62,8 @@ def _statistic(bench: Bench, number: int, kind: str) -> Statistic:
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in encoder.items()}
         head = {HEAD: torch.from_numpy(bench.heads[number])}
         labels = "given" if kind == "importance" else "model"
-        return Run(model_of(bench), tensors, data_of(bench, number), head, EXAMPLES[kind], labels)
+        examples = EXAMPLES[kind] // (QUICK if bench.quick else 1)
+        return Run(model_of(bench), tensors, data_of(bench, number), head, examples, labels)
 
     tuned = run(bench.tuned[number])
     if kind == "importance":

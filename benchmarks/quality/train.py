@@ -44,6 +44,7 @@ class Bench:
         shards: encoders fine-tuned on parts of the last task, one per half of its classes.
         unsafe: encoders tuned on the first tasks from the one that was tuned on the last.
         safe: that one, tuned on its own task once more.
+        quick: made with little training; statistics are on few examples.
     """
 
     seed: int
@@ -57,6 +58,7 @@ class Bench:
     shards: Sequence[Arrays]
     unsafe: Sequence[Arrays]
     safe: Arrays
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,17 +87,17 @@ def make_bench(seed: int, folder: Path, *, quick: bool = False) -> Bench:
     Args:
         seed: of everything.
         folder: where results of every seed are kept.
-        quick: half as many tasks to pre-train on and epochs.
+        quick: pre-train half as long.
     """
     place = folder / f"{'quick' if quick else 'seed'}-{seed}-v{VERSION}"
     place.mkdir(parents=True, exist_ok=True)
     tasks = [make_task(seed, "task", number, SIZES, domain=DOMAIN) for number in range(TASKS)]
     epochs = PRETRAINING_EPOCHS // 2 if quick else PRETRAINING_EPOCHS
-    base = _kept(place / "base", lambda: _pretrained(seed, epochs))
+    base = kept(place / "base", lambda: _pretrained(seed, epochs))
     heads = [_head(base, task) for task in tasks]
 
     def tuned(name: str, number: int, examples: Examples, settings: Settings, start: Arrays = base) -> Arrays:
-        return _kept(place / name, lambda: _tuned(start, [heads[number]], [examples], _seed(seed, name), settings))
+        return kept(place / name, lambda: _tuned(start, [heads[number]], [examples], _seed(seed, name), settings))
 
     last = TASKS - 1
     fine = [tuned(f"tuned-{number}", number, task.train, Settings()) for number, task in enumerate(tasks)]
@@ -107,17 +109,18 @@ def make_bench(seed: int, folder: Path, *, quick: bool = False) -> Bench:
         heads,
         base,
         fine,
-        _kept(
+        kept(
             place / "multitask", lambda: _tuned(base, heads, [t.train for t in tasks], _seed(seed, "all"), Settings())
         ),
         [tuned(f"unlearning-{i}", last, tasks[last].train, one) for i, one in enumerate(UNLEARNING)],
         [tuned(f"shard-{i}", last, half, Settings()) for i, half in enumerate(halves)],
         [tuned(f"unsafe-{i}", i, tasks[i].train, Settings(), fine[last]) for i in range(UNSAFE)],
         tuned("safe", last, tasks[last].train, Settings(), fine[last]),
+        quick,
     )
 
 
-def _kept(stem: Path, make: Callable[[], Arrays]) -> Arrays:
+def kept(stem: Path, make: Callable[[], Arrays]) -> Arrays:
     """What is in the file; made and written if there is none."""
     path = stem.with_suffix(".safetensors")
     if not path.is_file():
