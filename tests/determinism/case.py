@@ -21,12 +21,14 @@ import numpy as np
 
 from conjoin import kernels
 from conjoin.executor import engine, execute, workers
+from conjoin.kernels import FORMATS
 from conjoin.plan import Recipe
 from conjoin.store.memory import MemoryStore
 from conjoin.testing import fingerprint, machine_code
 from conjoin.testing.strategy_suite import backend
 from tests.unit.models import noisy, plan_of
 
+VECTORS = Path(__file__).parents[1] / "vectors"
 FLUSHING = 0x9FC0
 """x86: subnormals flushed to zero (FTZ and DAZ), as libraries built with -ffast-math leave a thread."""
 SHAPES = {"large": (2 * kernels.BLOCK_ELEMENTS + 5001,), "matrix": (96, 65), "vector": (7,), "scalar": ()}
@@ -88,7 +90,7 @@ def executed(name: str, threads: int) -> tuple[str, str]:
     """A whole resolve of files: the digest of the output."""
     base, *models = [noisy(SHAPES, seed) for seed in range(4)]
     store = MemoryStore()
-    plan = plan_of(store, base, models, Recipe.of(name))
+    plan = plan_of(store, base, models, Recipe.of(name, fingerprint.bare_settings(name)[0]))
     with tempfile.TemporaryDirectory() as folder:
         return f"executed {name}", execute(plan, store, Path(folder) / "out", threads=threads).output
 
@@ -103,11 +105,14 @@ def digests(given: dict[str, Any], setting: dict[str, Any], *, applies: bool, op
     told: dict[str, str] = {}
     with backend(given["arithmetic"]), disorder(setting["shuffle"]):
         if applies:
-            told |= fingerprint.applied(slice_elements=setting["slice"], names=given["strategies"])
+            forms = tuple(FORMATS) if operates else ("F32",)
+            told |= fingerprint.applied(slice_elements=setting["slice"], names=given["strategies"], forms=forms)
         if operates:
             told |= fingerprint.operations(given["arithmetic"], given["operations"])
+            told |= fingerprint.vectors(VECTORS, [n for n in given["strategies"] if not fingerprint.bare_settings(n)])
         told |= fingerprint.resolved(names=given["strategies"])
-        told |= (executed(name, setting["threads"]) for name in given["strategies"])
+        bare = [name for name in given["strategies"] if fingerprint.bare_settings(name)]
+        told |= (executed(name, setting["threads"]) for name in bare)
     return told
 
 

@@ -54,7 +54,7 @@ def example(
         "format": "F64",
         "base": {"w": hexed(more.pop("base", BASE[: len(thetas[0])]))},
         "contributions": {digest: {"w": hexed(theta)} for digest, theta in zip(digests, thetas, strict=True)},
-        "weights": dict(zip(digests, weights, strict=False)),
+        "weights": {d: str(Fraction(w)) for d, w in zip(digests, weights, strict=False)},
         "seeds": SEED,
         "out_format": "F64",
         "out": {"w": hexed(out, more.get("out_format", "F64")), **more.pop("beside", {})},

@@ -11,16 +11,20 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from conjoin import kernels, memory
+from conjoin.errors import BadRoleError
 from conjoin.kernels import selftest
 from conjoin.kernels.backend import Backend, family
 from conjoin.kernels.golden import GOLDEN
+from conjoin.plan import Recipe
 from conjoin.strategies.base import RawArray, find_strategy, strategies
-from conjoin.testing.strategy_suite import assert_same, backend, choices_of, run, wild_model
+from conjoin.testing.strategy_suite import Model, assert_same, backend, choices_of, run, wild_model
 from conjoin.testing.vectors import Vector
 
 Line = tuple[str, str]
@@ -41,35 +45,57 @@ def operations(arithmetic: Backend, names: Iterable[str] = selftest.CASES) -> It
         yield f"operation {name}", digest
 
 
+def bare_settings(name: str) -> list[dict[str, str]]:
+    """The settings, of the default and each choice and flag, that need no side-car, asset or role; maybe none."""
+    one = find_strategy(name)
+    found: list[dict[str, str]] = []
+    for given in choices_of(one):
+        params = one.parse(given)
+        with suppress(BadRoleError):
+            one.check(params, (Fraction(1),) * 3)
+            if not one.side_cars(params) and not one.needs_asset(params):
+                found.append(given)
+    return found
+
+
 def applied(
-    elements: int = ELEMENTS, slice_elements: int = ELEMENTS, names: Iterable[str] | None = None
+    elements: int = ELEMENTS,
+    slice_elements: int = ELEMENTS,
+    names: Iterable[str] | None = None,
+    forms: Iterable[str] = tuple(kernels.FORMATS),
 ) -> Iterator[Line]:
-    """Every strategy with its default and each choice and flag, on patterns of every kind in every format."""
+    """Every strategy that tensors are enough for, in each of its settings, on patterns of every kind."""
     for name in strategies() if names is None else names:
-        settings = choices_of(find_strategy(name))
-        for form in kernels.FORMATS:
-            model = wild_model(form, 3, {"a": 1, "w": elements})
+        settings = bare_settings(name)
+        for form in forms if settings else ():
+            model = wild_model(form, 3, {"a": 1, "m": (24, 17), "w": elements})
             results = [run(find_strategy(name), model, given, slice_elements=slice_elements) for given in settings]
             yield f"strategy {name} {form}", _digest(results)
 
 
 def resolved(elements: int = ELEMENTS, names: Iterable[str] | None = None) -> Iterator[Line]:
-    """Every strategy through `conjoin.memory.resolve`: plan, slices, threads and all."""
-    model = wild_model("F32", 4, {"layer.bias": 9, "layer.weight": elements, "head": 3001})
+    """Every strategy that tensors are enough for through `conjoin.memory.resolve`: plan, slices, threads and all."""
+    model = wild_model("F32", 4, {"layer.bias": 9, "layer.weight": elements, "head": (39, 77)})
     assert model.base is not None
-    tensors = [_arrays(model.contributions[digest]) for digest in model.digests]
+    tensors = [_arrays(model.contributions[digest], model) for digest in model.digests]
     for name in strategies() if names is None else names:
-        merged = memory.resolve(tensors, name, base=_arrays(model.base), seed=7)
+        settings = bare_settings(name)
+        if not settings:
+            continue
+        merged = memory.resolve(tensors, Recipe.of(name, settings[0]), base=_arrays(model.base, model), seed=7)
         yield f"resolve {name}", _digest([{key: array.view(np.uint32) for key, array in merged.items()}])
 
 
-def vectors(folder: Path) -> Iterator[Line]:
-    """Every vector file of a folder of folders, by strategy.
+def vectors(folder: Path, names: Iterable[str] | None = None) -> Iterator[Line]:
+    """Every vector file of a folder of folders, by strategy; side-cars, assets and roles included.
 
     Raises:
         AssertionError: an output is not the committed one.
     """
+    wanted = None if names is None else set(names)
     for place in sorted(path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.json"))):
+        if wanted is not None and place.name not in wanted:
+            continue
         results: list[Mapping[str, RawArray]] = []
         for path in sorted(place.glob("*.json")):
             vector = Vector.from_json(json.loads(path.read_text()))
@@ -81,8 +107,8 @@ def vectors(folder: Path) -> Iterator[Line]:
         yield f"vectors {place.name} ({len(results)})", _digest(results)
 
 
-def _arrays(tensors: Mapping[str, RawArray]) -> dict[str, np.ndarray]:
-    return {name: raw.view(np.float32) for name, raw in tensors.items()}
+def _arrays(tensors: Mapping[str, RawArray], model: Model) -> dict[str, np.ndarray]:
+    return {name: raw.view(np.float32).reshape(model.shape(name)) for name, raw in tensors.items()}
 
 
 def _digest(results: Sequence[Mapping[str, RawArray]]) -> str:
