@@ -1,5 +1,6 @@
 """LED-Merging under the suite, against a plain sort, and its identities."""
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from typing import ClassVar
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 
 from conjoin.errors import BadParameterError, BadSidecarError
-from conjoin.kernels import decode, encode
-from conjoin.strategies.base import find_strategy
+from conjoin.kernels import decode, encode, selftest
+from conjoin.strategies.base import Extra, find_strategy
 from conjoin.testing.strategy_suite import Model, StrategySuite, assert_same, digest_number, run
 
 LED, ARITHMETIC = find_strategy("led_merge"), find_strategy("task_arithmetic")
@@ -17,14 +18,16 @@ LED, ARITHMETIC = find_strategy("led_merge"), find_strategy("task_arithmetic")
 
 class TestLedMerge(StrategySuite):
     strategy = "led_merge"
-    variants: ClassVar = [{"density": "0.1", "variant": "delta_proxy", "scale": "-0.7"}]
+    variants: ClassVar = [{"density": "0.9", "scale": "-0.7"}]
     vectors: ClassVar = [{}, {"density": "0.8", "scale": "0.5"}, {"variant": "delta_proxy"}]
 
     def choices(self):
         return [{}, {"variant": "delta_proxy"}]
 
     def side_car(self, side, salt, shape):
-        return super().side_car(side, salt if side.name == "base" else salt + 7, shape)
+        """Hardly any equal scores, whose cuts take the reference its time; the proxy's products have many."""
+        raw = selftest.patterns("F32", salt if side.name == "base" else salt + 7, math.prod(shape))
+        return (raw >> np.uint32(8)).reshape(shape) * 2.0**-24
 
 
 def made(taus, scores=(), base=None, form="F32"):
@@ -143,6 +146,19 @@ def test_bad_scores_are_refused(bad, side):
     with pytest.raises(BadSidecarError, match="element 4") as caught:
         run(LED, model)
     assert caught.value.where == f"tensor `w`, contribution {model.digests[1][:12]}"
+
+
+def test_scores_of_two_formats_are_refused():
+    strategy = replace(LED, side_cars=lambda _: ())
+    model = made(np.ones((2, 9)))
+    extras = {
+        "base": Extra((np.zeros(9, np.uint32),) * 2, "F32", (9,)),
+        "tuned": Extra((np.zeros(9, np.uint16),) * 2, "BF16", (9,)),
+    }
+    measure = LED.passes[0].measure
+    passes = (replace(LED.passes[0], measure=lambda x, params: measure(replace(x, extras=extras), params)),)
+    with pytest.raises(BadSidecarError, match="F32 before tuning and BF16 after"):
+        run(replace(strategy, passes=passes), model)
 
 
 @pytest.mark.parametrize("density", ["0", "1.01", "-0.5"])

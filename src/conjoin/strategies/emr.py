@@ -1,5 +1,6 @@
 """EMR-Merging: one unified task vector, and for each contribution a mask and a rescaler beside it."""
 
+import functools
 import math
 import sys
 from collections.abc import Sequence
@@ -30,33 +31,25 @@ Words = npt.NDArray[np.int64]
 F64_MAX = Fraction(sys.float_info.max)
 
 
-def _unified(x: Block) -> tuple[RawArray, kernels.Masks]:
-    """τ_uni as float64, and where each contribution agrees with it."""
-    votes = kernels.coefficients(x.weights)
-    return kernels.unified(x.tensors, x.origin, x.format, "F64", elect="sum", terms=votes, masks=True)
-
-
-def _sizes(x: Block, kept: Sequence[RawArray], part: slice) -> Words:
+def _sizes(x: Block, part: slice) -> Words:
     """(2k, words): Σ|τᵢ| and Σ|maskᵢ ⊙ τ_uni| of a part of the slice."""
-    whole = kernels.exact_sums([tensor[part] for tensor in x.tensors], x.origin[part], x.format, "sizes")
-    return np.concatenate([whole, kernels.exact_sums([row[part] for row in kept], None, "F64", "sizes")])
+    tensors, origin, votes = [tensor[part] for tensor in x.tensors], x.origin[part], kernels.coefficients(x.weights)
+    unified, masks = kernels.unified(tensors, origin, x.format, "F64", elect="sum", terms=votes, masks=True)
+    kept = [kernels.masked(unified, "F64", mask) for mask in masks]
+    whole = kernels.exact_sums(tensors, origin, x.format, "sizes")
+    return np.concatenate([whole, kernels.exact_sums(kept, None, "F64", "sizes")])
 
 
 def _measure_sizes(x: Block, params: Params) -> Words:
     """The sums; for the official rescaler each canonical block's share in its tensor's mean, rounded to float64."""
-    unified, masks = _unified(x)
-    kept = [kernels.masked(unified, "F64", mask) for mask in masks]
+    starts = range(0, max(len(x.origin), 1), BLOCK_ELEMENTS)
+    blocks = [_sizes(x, slice(start, start + BLOCK_ELEMENTS)) for start in starts]
     if params["rescale_scope"] != "official":
-        return _sizes(x, kept, slice(None))
+        return functools.reduce(np.add, blocks)
     elements = max(math.prod(x.shape), 1)
-    shares = [
-        [_nearest(kernels.total(words) / elements) for words in _sizes(x, kept, slice(start, start + BLOCK_ELEMENTS))]
-        for start in range(0, len(unified), BLOCK_ELEMENTS)
-    ]
-    columns = np.array(shares, np.float64).reshape(-1, 2 * x.count).T
-    return kernels.exact_sums(
-        [kernels.encode(np.ascontiguousarray(row), "F64") for row in columns], None, "F64", "values"
-    )
+    shares = [[_nearest(kernels.total(words) / elements) for words in block] for block in blocks]
+    rows = [kernels.encode(np.array(row), "F64") for row in zip(*shares, strict=True)]
+    return kernels.exact_sums(rows, None, "F64", "values")
 
 
 def _finish_sizes(total: Words, params: Params, extent: Extent) -> npt.NDArray[np.float64]:

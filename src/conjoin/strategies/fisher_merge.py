@@ -23,7 +23,7 @@ from conjoin.strategies.base import (
     SideCar,
     strategy,
 )
-from conjoin.strategies.scores import scores
+from conjoin.strategies.scores import Values, derived, scores
 
 Floor = Annotated[Fraction, Domain(above=Fraction(0))]
 Favor = Annotated[tuple[str | None, ...] | None, ByContribution(choices=("true", "false"))]
@@ -36,16 +36,14 @@ def _fishers(x: Block, variant: str) -> Extra:
     """Fᵢ: from the side-cars, or the squares that stand for it."""
     if variant == "fisher":
         return scores(x, "fisher", "the Fisher information")
-    origin = kernels.decode(x.origin, x.format) if variant == "delta_sq" else None
-    return Extra(tuple(_squares(tensor, origin, x.format) for tensor in x.tensors), "F64", x.shape)
+    origin = x.origin if variant == "delta_sq" else None
+    return Extra(tuple(derived(tensor, origin, x.format, _square) for tensor in x.tensors), "F64", x.shape)
 
 
-def _squares(tensor: RawArray, origin: npt.NDArray[np.float64] | None, form: str) -> RawArray:
-    with np.errstate(all="ignore"):
-        values = kernels.decode(tensor, form)
-        sizes = np.abs(values if origin is None else values - origin)
-        sizes = np.where(sizes > LARGEST, LARGEST, sizes)
-        return kernels.encode(sizes * sizes, "F64")
+def _square(values: Values, base: Values) -> Values:
+    sizes = np.abs(values - base)
+    sizes = np.where(sizes > LARGEST, LARGEST, sizes)
+    return sizes * sizes
 
 
 def _measure_norms(x: Block, params: Params) -> npt.NDArray[np.int64]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conjoin import kernels
+from conjoin.errors import BadSidecarError
 from conjoin.kernels.counting import KEYS_STOP, Found, Narrowed, narrowed, select_from_bottom
 from conjoin.kernels.layout import INDEX_SHIFT, NO_CUTOFF, Bracket
 from conjoin.strategies.base import (
@@ -25,7 +26,7 @@ from conjoin.strategies.base import (
     Unit,
     strategy,
 )
-from conjoin.strategies.scores import scores
+from conjoin.strategies.scores import Values, derived, scores
 
 Counts = npt.NDArray[np.int64]
 Densities = Annotated[
@@ -43,28 +44,39 @@ class Located(NamedTuple):
     """How many scores are at the threshold, where it is found."""
 
     @property
-    def cuts_equals(self) -> bool:
-        """Whether of some equal scores only the first ones are located."""
-        return any(rank < held for rank, held in zip(self.narrowed.ranks, self.held, strict=True))
+    def cut(self) -> list[int]:
+        """The rows in which of some equal scores only the first ones are located."""
+        pairs = zip(self.narrowed.ranks, self.held, strict=True)
+        return [row for row, (rank, held) in enumerate(pairs) if rank < held]
 
 
-def _scores(x: Block, variant: str) -> tuple[Extra, Extra]:
-    """I(θ₀) and I(θᵢ), of every contribution."""
-    if variant == "snip":
-        return scores(x, "base", "the importance"), scores(x, "tuned", "the importance")
-    origin = kernels.decode(x.origin, x.format)
-    before, after = list[RawArray](), list[RawArray]()
-    with np.errstate(all="ignore"):
-        for tensor in x.tensors:
-            tuned = kernels.decode(tensor, x.format)
-            before.append(kernels.encode(np.abs(origin * (tuned - origin)), "F64"))
-            after.append(kernels.encode(np.abs(tuned * (tuned - origin)), "F64"))
-    return Extra(tuple(before), "F64", x.shape), Extra(tuple(after), "F64", x.shape)
+def _scores(x: Block, variant: str) -> Extra:
+    """Iᵢ(θ₀) of every contribution, then Iᵢ(θᵢ); those of side-cars are looked at in the first pass."""
+    if variant == "delta_proxy":
+        pairs = [(tensor, formula) for formula in (_of_base, _of_tuned) for tensor in x.tensors]
+        made = tuple(derived(tensor, x.origin, x.format, formula) for tensor, formula in pairs)
+        return Extra(made, "F64", x.shape)
+    before, after = x.extras["base"], x.extras["tuned"]
+    if "bracket" not in x.measured:
+        before, after = scores(x, "base", "the importance"), scores(x, "tuned", "the importance")
+        if before.format != after.format:
+            raise BadSidecarError(
+                f"the importance is {before.format} before tuning and {after.format} after", where=f"tensor `{x.name}`"
+            )
+    return Extra((*before.tensors, *after.tensors), before.format, x.shape)
 
 
-def _zeros(side: Extra) -> RawArray:
+def _of_base(values: Values, base: Values) -> Values:
+    return np.abs(base * (values - base))
+
+
+def _of_tuned(values: Values, base: Values) -> Values:
+    return np.abs(values * (values - base))
+
+
+def _zeros(found: Extra) -> RawArray:
     """A base for scores, which are task vectors of nothing."""
-    return np.zeros_like(side.tensors[0])
+    return np.zeros_like(found.tensors[0])
 
 
 def _latest(measured: Mapping[str, Any]) -> Located:
@@ -78,19 +90,19 @@ def _ranks(params: Params, extent: Extent) -> list[int]:
     return [max(1, (density * extent.elements).__floor__()) for density in densities] * 2
 
 
+def _brackets(measured: Mapping[str, Any], count: int) -> tuple[Bracket, ...]:
+    """Where the thresholds are before the pass that is done now."""
+    return measured["bracket"].narrowed.brackets if "bracket" in measured else (EVERYTHING,) * (2 * count)
+
+
 def _measure_bracket(x: Block, params: Params) -> Counts:
-    found: Located | None = x.measured.get("bracket")
-    brackets = (EVERYTHING,) * (2 * x.count) if found is None else found.narrowed.brackets
-    pairs = zip(_scores(x, params["variant"]), _halves(x), strict=True)
-    return np.concatenate(
-        [kernels.bracket_counts(side.tensors, _zeros(side), side.format, brackets[half]) for side, half in pairs]
-    )
+    found = _scores(x, params["variant"])
+    return kernels.bracket_counts(found.tensors, _zeros(found), found.format, _brackets(x.measured, x.count))
 
 
 def _finish_bracket(total: Counts, params: Params, extent: Extent) -> Located:
     ranks = _ranks(params, extent)
-    found: Located | None = extent.measured.get("bracket")
-    before = (EVERYTHING,) * len(ranks) if found is None else found.narrowed.brackets
+    before = _brackets(extent.measured, extent.count)
     after = [
         narrowed(Narrowed((bracket,), (0,)), row[np.newaxis], rank)
         for bracket, row, rank in zip(before, total, ranks, strict=True)
@@ -105,37 +117,31 @@ def _thresholds(measured: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _measure_tie(x: Block, params: Params) -> Counts:
-    thresholds, upper = _thresholds(x.measured), x.measured.get("tie")
-    counts: list[Counts] = []
-    for side, half in zip(_scores(x, params["variant"]), _halves(x), strict=True):
-        bins = None if upper is None else upper.bins[half]
-        origin = _zeros(side)
-        counts.append(kernels.tie_histograms(side.tensors, origin, side.format, thresholds[half], x.offset, bins))
-    return np.concatenate(counts)
+    found, rows = _scores(x, params["variant"]), _latest(x.measured).cut
+    tensors, thresholds = [found.tensors[row] for row in rows], _thresholds(x.measured)
+    bins = x.measured["tie"].bins if "tie" in x.measured else None
+    return kernels.tie_histograms(
+        tensors, _zeros(found), found.format, [thresholds[row] for row in rows], x.offset, bins
+    )
 
 
 def _finish_tie(total: Counts, params: Params, extent: Extent) -> Found:  # noqa: ARG001
-    before: Found | None = extent.measured.get("tie")
-    return select_from_bottom(total, _latest(extent.measured).narrowed.ranks if before is None else before.ranks)
+    if "tie" in extent.measured:
+        return select_from_bottom(total, extent.measured["tie"].ranks)
+    located = _latest(extent.measured)
+    return select_from_bottom(total, tuple(located.narrowed.ranks[row] for row in located.cut))
 
 
-def _halves(x: Block) -> tuple[slice, slice]:
-    """The rows of scores before and after tuning."""
-    return slice(x.count), slice(x.count, None)
-
-
-def _located(x: Block, variant: str) -> list[kernels.Masks]:
-    """(k, ⌈n/8⌉) each: the largest scores before and after tuning."""
-    thresholds, cutoffs = _thresholds(x.measured), (NO_CUTOFF,) * (2 * x.count)
+def _elected(x: Block, variant: str) -> kernels.Masks:
+    """(k, ⌈n/8⌉): what is among the largest scores both before and after tuning."""
+    cutoffs = [NO_CUTOFF] * (2 * x.count)
     if "last tie" in x.measured:
-        pairs = zip(x.measured["tie"].bins, x.measured["last tie"].bins, strict=True)
-        cutoffs = tuple((high << INDEX_SHIFT | low) + 1 for high, low in pairs)
-    return [
-        kernels.surviving(
-            side.tensors, None, side.format, kernels.Trim(thresholds[half], cutoffs[half]), start=x.offset
-        )
-        for side, half in zip(_scores(x, variant), _halves(x), strict=True)
-    ]
+        rows = zip(_latest(x.measured).cut, x.measured["tie"].bins, x.measured["last tie"].bins, strict=True)
+        for row, high, low in rows:
+            cutoffs[row] = (high << INDEX_SHIFT | low) + 1
+    found, trim = _scores(x, variant), kernels.Trim(_thresholds(x.measured), tuple(cutoffs))
+    located = kernels.surviving(found.tensors, None, found.format, trim, start=x.offset)
+    return located[: x.count] & located[x.count :]
 
 
 def disjoint(elected: kernels.Masks, weights: Sequence[Fraction]) -> kernels.Masks:
@@ -150,7 +156,7 @@ def disjoint(elected: kernels.Masks, weights: Sequence[Fraction]) -> kernels.Mas
 
 
 def _settled(measured: Mapping[str, Any]) -> bool:
-    return not _latest(measured).cuts_equals
+    return not _latest(measured).cut
 
 
 def _side_cars(params: Params) -> tuple[SideCar, ...]:
@@ -205,12 +211,11 @@ def led_merge(
     elects nothing. k = 1 keeps E₁; with density 1 too, θ₁.
     Differs: ties are decided by index; nothing else from the paper.
     """
-    before, after = _located(x, variant)
     return kernels.masked_sum(
         x.tensors,
         x.origin,
         x.format,
         x.out_format,
         terms=kernels.coefficients([scale * weight for weight in x.weights]),
-        masks=disjoint(before & after, x.weights),
+        masks=disjoint(_elected(x, variant), x.weights),
     )

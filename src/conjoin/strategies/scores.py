@@ -1,10 +1,18 @@
-"""Scores that side-cars hold: refused where one is negative or no number; computes nothing."""
+"""Scores of elements: those that side-cars hold, refused where one is negative, and those that stand in for them."""
+
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from conjoin.errors import BadSidecarError
-from conjoin.kernels import FORMATS, decode
-from conjoin.strategies.base import Block, Extra
+from conjoin.kernels import FORMATS, Coefficients, decode, encode, linear
+from conjoin.strategies.base import Block, Extra, RawArray
+
+Values = npt.NDArray[np.float64]
+
+PIECE_ELEMENTS = 16_384
+"""Worked on at a time, so that what is in between stays in a core's cache."""
 
 
 def scores(x: Block, side: str, called: str) -> Extra:
@@ -34,3 +42,22 @@ def scores(x: Block, side: str, called: str) -> Extra:
                 hint="scores are squares or magnitudes; `conjoin stats` makes such side-cars",
             )
     return extra
+
+
+def derived(
+    tensor: RawArray, origin: RawArray | None, form: str, formula: Callable[[Values, Values], Values]
+) -> RawArray:
+    """F64 patterns of what a formula makes, element by element, of a tensor and its base (zeros for none)."""
+    made = np.empty(len(tensor), FORMATS["F64"].raw)
+    with np.errstate(all="ignore"):
+        for start in range(0, len(tensor), PIECE_ELEMENTS):
+            part = slice(start, start + PIECE_ELEMENTS)
+            values = wide(tensor[part], form)
+            base = np.zeros(len(values)) if origin is None else wide(origin[part], form)
+            made[part] = encode(formula(values, base), "F64")
+    return made
+
+
+def wide(raw: RawArray, form: str) -> Values:
+    """The numbers that patterns stand for."""
+    return linear([raw], Coefficients((1.0,), 1.0), form, "F64").view(np.float64)

@@ -11,6 +11,7 @@ from conjoin import kernels
 from conjoin.errors import BadParameterError, BadWeightError
 from conjoin.kernels import scalars
 from conjoin.strategies.base import Block, Extent, Params, Pass, RawArray, Scope, strategy
+from conjoin.strategies.scores import PIECE_ELEMENTS, wide
 
 SMALLEST = Fraction(1, 10**12)
 """Spread below which a tensor has none that could be scaled."""
@@ -84,6 +85,21 @@ def _report(x: Block, scopes: Scopes) -> None:
     x.warn(f"tensor `{x.name}`: divergence of its scope from the common one: {told}")
 
 
+def _aligned(
+    x: Block, part: slice, terms: kernels.Coefficients, pulls: Sequence[float], means: Sequence[float]
+) -> RawArray:
+    """(Σ nᵢ θᵢ + pullᵢ (θᵢ − μᵢ)) / D of some elements; of equal spreads nothing is pulled."""
+    total = np.zeros(len(x.tensors[0][part]))
+    with np.errstate(all="ignore"):
+        for tensor, numerator, pull, mean in zip(x.tensors, terms.numerators, pulls, means, strict=True):
+            if numerator:
+                value = wide(tensor[part], x.format)
+                total = total + np.float64(numerator) * value
+                total = total + np.float64(pull) * (value - np.float64(mean))
+    whole = kernels.Coefficients((1.0,), terms.denominator)
+    return kernels.linear([kernels.encode(total, "F64")], whole, "F64", x.out_format)
+
+
 @strategy(
     scope=Scope.TWO_PASS,
     normalises=True,
@@ -125,11 +141,7 @@ def weight_scope_alignment(
     stretches = scopes.stretches
     if all(stretch == 1 for stretch, weight in zip(stretches, x.weights, strict=True) if weight):
         return kernels.linear(x.tensors, terms, x.format, x.out_format)
-    total = np.zeros(len(x.tensors[0]))
-    with np.errstate(all="ignore"):
-        for tensor, numerator, stretch, mean in zip(x.tensors, terms.numerators, stretches, scopes.means, strict=True):
-            if numerator:
-                value = kernels.decode(tensor, x.format)
-                total = total + np.float64(numerator) * value
-                total = total + np.float64(float(Fraction(numerator) * (stretch - 1))) * (value - np.float64(mean))
-        return kernels.encode(total / np.float64(terms.denominator), x.out_format)
+    pulls = [float(Fraction(n) * (stretch - 1)) for n, stretch in zip(terms.numerators, stretches, strict=True)]
+    pieces = range(0, len(x.tensors[0]), PIECE_ELEMENTS)
+    made = [_aligned(x, slice(start, start + PIECE_ELEMENTS), terms, pulls, scopes.means) for start in pieces]
+    return np.concatenate(made)
