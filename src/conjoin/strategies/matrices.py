@@ -150,7 +150,8 @@ def leading(values: Matrix, share: Fraction) -> tuple[int, Fraction, Fraction]:
     """How many singular values (descending) reach a share of their sum, the sum of all and the sum of those, exact."""
     whole = [Fraction(float(value)) for value in values]
     everything, reached, count = sum(whole, Fraction(0)), Fraction(0), 0
-    while reached < share * everything:
+    wanted = share * everything
+    while reached < wanted:
         reached += whole[count]
         count += 1
     return count, everything, reached

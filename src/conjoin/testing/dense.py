@@ -16,12 +16,13 @@ from conjoin.testing.strategy_suite import Model, digest_number
 Array = npt.NDArray[np.float64]
 
 SMALL_SHAPES: Mapping[str, int | tuple[int, ...]] = {
-    "b.weight": (9, 6),
     "a.bias": 1,
+    "b.weight": (9, 6),
     "c.weight": (4, 5, 2),
     "d.norm": 65,
+    "e.weight": (11, 2),
 }
-"""What the suites of matrix strategies compare the backends on: tall, wide, vectors."""
+"""What the suites of matrix strategies compare the backends on: tall, wide, vectors, taller than four side by side."""
 
 
 def values(shape: tuple[int, ...], count: int) -> tuple[Array, list[Array]]:
