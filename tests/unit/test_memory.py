@@ -30,9 +30,12 @@ from conjoin.executor import execute
 from conjoin.memory import CRDTMergeState, resolve
 from conjoin.plan import Recipe
 from conjoin.store.memory import MemoryStore
+from conjoin.strategies.base import strategies
+from conjoin.testing.fingerprint import bare_settings
 
 FLOATS = ["BF16", "F16", "F32", "F64"]
-STRATEGIES = ["weight_average", "linear", "task_arithmetic", "ties", "dare", "slerp"]
+STRATEGIES = [name for name in strategies() if bare_settings(name)[:1] == [{}]]
+"""Those that tensors are enough for."""
 
 
 def array(seed: int, dtype: str = "F32", shape: tuple[int, ...] = (5, 3)) -> np.ndarray[Any, Any]:
