@@ -13,13 +13,22 @@ from conjoin.kernels import jit
 from tests.determinism import trapped
 
 SOURCE = Path(conjoin.__file__).parent
-ROOMS = ("kernels", "strategies", "executor", "plan", "memory.py", "arrays.py")
+ROOMS = (
+    "kernels",
+    "strategies",
+    "executor",
+    "plan",
+    "memory.py",
+    "arrays.py",
+    "fitting/search.py",
+    "fitting/genomes.py",
+)
 FILES = sorted(path for room in ROOMS for path in [SOURCE / room, *(SOURCE / room).rglob("*.py")] if path.is_file())
 
 _EXACT = """
 abs add add.at all any arange argmax argsort argwhere array asarray ascontiguousarray bincount bitwise_or
 bitwise_or.reduce bool_ concatenate copysign count_nonzero cumsum dtype empty empty_like errstate eye flatnonzero
-float16 float32 float64 format_float_positional frombuffer full full_like iinfo inf int16 int32 int64 int8 intp
+float16 float32 float64 floor format_float_positional frombuffer full full_like iinfo inf int16 int32 int64 int8 intp
 isfinite isnan ldexp logical_and logical_and.reduce may_share_memory maximum minimum multiply multiply.outer nan
 ndarray negative newaxis ones packbits put_along_axis require searchsorted sign signbit sqrt stack take_along_axis
 tile tri uint16 uint32 uint64 uint8 unpackbits where zeros

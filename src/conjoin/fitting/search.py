@@ -135,9 +135,9 @@ class _Strategy:
 
 @dataclass
 class _State:
-    """Where CMA-ES is: mean, step size, covariance C = B D² Bᵀ, and the two evolution paths."""
+    """Where CMA-ES is: centre, step size, covariance C = B D² Bᵀ, and the two evolution paths."""
 
-    mean: Vector
+    centre: Vector
     step: float
     covariance: Vector
     axes: Vector
@@ -185,7 +185,7 @@ def cma_es(
             key = kernels.draw_key(seed, "cmaes", f"{generation}/{individual}", "")
             normal = np.array(kernels.normals(key, 0, dimensions))
             points.append(_times(state.axes, state.lengths * normal))
-            trials.append(search.attempt(_folded(state.mean + state.step * points[-1])))
+            trials.append(search.attempt(_folded(state.centre + state.step * points[-1])))
         order = {trial.index: at for at, trial in enumerate(trials)}
         chosen = [points[order[trial.index]] for trial in ranked(trials)]
         _adapt(constants, state, np.array(chosen[: len(constants.weights)]), generation)
@@ -198,7 +198,7 @@ def _adapt(constants: _Strategy, state: _State, best: Vector, generation: int) -
     """Move mean, step size and covariance towards the best steps, (parents, n), best first."""
     c, n = constants, constants.dimensions
     towards = _times(best.T, c.weights)
-    state.mean = state.mean + state.step * towards
+    state.centre = state.centre + state.step * towards
     whitened = _times(state.axes, _times(state.axes.T, towards) / state.lengths)
     kept = 1.0 - c.path_rate
     state.path = kept * state.path + math.sqrt(c.path_rate * (2.0 - c.path_rate) * c.mass) * whitened

@@ -207,8 +207,12 @@ def _measure_majority(x: Block, params: Params) -> Counts:
     )
 
 
-def _finish_majority(total: Counts, params: Params, extent: Extent) -> int:  # noqa: ARG001
+def _majority(total: Counts) -> int:
     return int(np.sign(total[0] - total[1]))
+
+
+def _finish_majority(total: Counts, params: Params, extent: Extent) -> int:  # noqa: ARG001
+    return _majority(total)
 
 
 PASSES = (
@@ -240,7 +244,7 @@ def measured_whole(x: Block, params: Params) -> dict[str, Any]:
         found["narrowest"] = Narrowed(tuple(Bracket(key, key + 1, key) for key in keys), (1,) * len(keys))
     if _elects(params):
         x = replace(x, measured=found)
-        found["majority"] = int(np.sign(np.subtract(*_measure_majority(x, params))))
+        found["majority"] = _majority(_measure_majority(x, params))
     return found
 
 
@@ -267,7 +271,7 @@ def _drops(
     if len(table) == 1:
         return np.array(table, np.uint32), None, keys
     own = np.array([table.index(threshold) for threshold in thresholds], np.uint32)
-    return np.array(table, np.uint32), np.repeat(own, len(x.tensors[0])).reshape(len(own), -1), keys
+    return np.array(table, np.uint32), np.tile(own[:, np.newaxis], (1, len(x.tensors[0]))), keys
 
 
 def apply_genome(x: Block, params: Params) -> RawArray:
