@@ -116,8 +116,8 @@ class _Strategy:
         total = sum(raw, Fraction(0))
         shares = [w / total for w in raw] if total else [Fraction(1)]
         m = 1 / sum((w * w for w in shares), Fraction(0))
-        rank_one = 2 / ((n + Fraction("1.3")) ** 2 + m)
-        rank_many = min(1 - rank_one, 2 * (m - 2 + 1 / m) / ((n + 2) ** 2 + m))
+        rank_one = 2 / ((n + Fraction("1.3")) * (n + Fraction("1.3")) + m)
+        rank_many = min(1 - rank_one, 2 * (m - 2 + 1 / m) / ((n + 2) * (n + 2) + m))
         rate = (m + 2) / (n + m + 5)
         excess = scalars.sqrt((m - 1) / (n + 1)) - 1 if m > 1 else Fraction(-1)
         return cls(
