@@ -10,7 +10,8 @@ from tests.unit.kernel_worlds import FORMS, KEYS, both, matrices
 
 from conjoin import kernels
 from conjoin.errors import BadArrayError
-from conjoin.kernels import Coefficients, Trim, bounds_of, decode, drop_table, drop_threshold, encode
+from conjoin.kernels import Coefficients, Trim, bounds_of, decode, drop_table, drop_threshold, encode, selftest
+from conjoin.kernels.layout import NO_CUTOFF
 from conjoin.kernels.reference.order import magnitude_keys, task_vector
 
 SHARES = st.lists(st.floats(-8, 8, width=32), min_size=5, max_size=5)
@@ -50,6 +51,23 @@ def test_bounds_choose_the_largest(world, data):
                 begin = start + r * columns
                 chosen = {j for j in range(columns) if row[j] > key or (row[j] == key and begin + j < cutoff)}
                 assert chosen == set(sorted(range(columns), key=lambda j: (-row[j], j))[:top])
+
+
+@pytest.mark.parametrize(("columns", "rows", "start"), [(64, 9, 0), (64, 9, 128), (96, 3, 0), (577, 1, 0), (5, 1, 0)])
+@pytest.mark.parametrize("form", ["BF16", "F16", "F32", "F64"])
+def test_bands_without_cut_offs(columns, rows, start, form):
+    """Whatever has one key is kept or left together: rows of whole vectors go another way than others."""
+    n = columns * rows
+    base, *tensors = (selftest.patterns(form, salt, n) for salt in range(4))
+    found = kernels.row_bounds(tensors, base, form, columns, [max(1, columns // 9), columns // 2])
+    top, kept = found[:, :, 0].copy(), found[:, :, 1].copy()
+    top[..., 1], kept[..., 1] = 0, NO_CUTOFF
+    top[1, 0], kept[2, 0, 0] = (1 << 31, 0), 0
+    part = slice(start // columns, None)
+    for numerators, denominator in (((1.0, 1.0, 1.0), 1.0), ((0.5, -3.0, 2.0), 3.0)):
+        more = {"terms": Coefficients(numerators, denominator), "top": top[:, part], "kept": kept[:, part]}
+        arguments = {**more, "columns": columns, "start": start}
+        both(lambda given=arguments: kernels.band_sum([t[start:] for t in tensors], base[start:], form, "F32", **given))
 
 
 AWKWARD = {

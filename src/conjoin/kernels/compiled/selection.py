@@ -45,6 +45,23 @@ def row_bounds(
     return out
 
 
+def _limits(top: Int64, kept: Int64, columns: int, start: int, n: int) -> npt.NDArray[np.uint64] | None:
+    """Limits (k, rows, 2) of magnitudes by their bits; None where a cut-off or the end of a row is inside a vector."""
+    rows = np.arange(start // columns, (start + n - 1) // columns + 1, dtype=np.int64)
+    begins, ends = np.maximum(rows * columns, start), np.minimum((rows + 1) * columns, start + n)
+    if len(rows) > 1 and (columns % WIDTH or start % WIDTH):
+        return None
+    above: list[Int64] = []
+    for bounds in (kept[:, : len(rows)], top[:, : len(rows)]):
+        keys, cutoffs = bounds[..., 0], bounds[..., 1]
+        if ((cutoffs > begins) & (cutoffs < ends)).any():
+            return None
+        above.append(keys + (cutoffs <= begins))
+    limits = np.empty((*above[0].shape, 2), np.uint64)
+    native.limits_of(*above, limits)
+    return limits
+
+
 def band_sum(
     tensors: Sequence[Raw],
     base: Raw,
@@ -59,6 +76,24 @@ def band_sum(
 ) -> Raw:
     """See `reference.selection.band_sum`."""
     out = empty(len(base), out_form)
+    limits = _limits(top, kept, columns, start, len(base))
+    if limits is not None:
+        for at, n, inputs, output in in_vectors([base, *tensors], out):
+            native.band_sum_in_vectors(
+                inputs[1:],
+                inputs[0],
+                min(n, len(base) - at),  # behind the last element no row begins
+                code(form),
+                code(out_form),
+                floats(numerators),
+                float(denominator),
+                limits,
+                columns,
+                start + at,
+                start // columns,
+                output,
+            )
+        return out
     native.band_sum(
         addresses(tensors),
         address(base),

@@ -8,7 +8,7 @@ from numba import types
 from conjoin.kernels import jit
 from conjoin.kernels.native.bits import LOW32, MAGNITUDE, PIECE, U64, bits_of, decode, deltas, encode, select
 from conjoin.kernels.native.bits import updated as updated_piece
-from conjoin.kernels.native.conversion import inverse_of, load, store
+from conjoin.kernels.native.conversion import divided, inverse_of, load, store
 from conjoin.kernels.native.elementwise import (
     DRAWS,
     agreeing,
@@ -274,6 +274,45 @@ def band_sum(sources, base, n, form, out_form, numerators, denominator, top, kep
                 total[j] /= denominator
         updated_piece(total, origin, count)
         encode(total, count, out_form, out, start)
+    jit.leave(control)
+
+
+@jit.kernel
+def limits_of(kept, top, limits):
+    """limits[i, r] = the least float64 magnitude that is kept by its bits, and how many bit patterns from there on."""
+    for i in range(kept.shape[0]):
+        for row in range(kept.shape[1]):
+            least, beyond = least_with(kept[i, row]), least_with(top[i, row])
+            limits[i, row, 0], limits[i, row, 1] = least, max(beyond, least) - least
+
+
+@step(VECTOR, VECTOR, types.uint64, types.uint64)
+def within(delta: Lanes, least: Lanes, count: Lanes) -> Lanes:
+    """τ where the bits of |τ| are among so many from the least on, else 0."""
+    bits = delta.bits() & 0x7FFF_FFFF_FFFF_FFFF
+    return (bits - least < count).choose(delta, 0.0)
+
+
+@jit.kernel
+def band_sum_in_vectors(
+    sources, base, n, form, out_form, numerators, denominator, limits, columns, first, first_row, out
+):
+    """The same where each vector lies in one row, and whatever has one key is kept together; limits from a row on.
+
+    A vector may go beyond the last element.
+    """
+    control = jit.enter()
+    inverse, begin = inverse_of(denominator), 0
+    while begin < n:
+        row = (first + begin) // columns
+        end = min((row + 1) * columns - first, n)
+        for at in range(begin, end, WIDTH):
+            origin, total = load(base, at, form), every(0.0)
+            for i in range(len(sources)):
+                least, count = limits[i, row - first_row, 0], limits[i, row - first_row, 1]
+                total = total + times(numerators[i], within(load(sources[i], at, form) - origin, least, count))
+            store(out, at, out_form, updated(origin, divided(total, denominator, inverse)))
+        begin = end
     jit.leave(control)
 
 
