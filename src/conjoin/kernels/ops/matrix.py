@@ -42,12 +42,14 @@ def checked(matrix: npt.NDArray[np.float64], *, wide: bool = True) -> Float64:
         BadArrayError: it is something else.
     """
     fits = matrix.dtype == np.float64 and matrix.dtype.isnative and matrix.ndim == 2
-    require(fits, f"an array of {matrix.dtype} with {matrix.ndim} dimensions is not a matrix of float64")
+    if not fits:  # small matrices notice what it costs to write this out
+        require(fits, f"an array of {matrix.dtype} with {matrix.ndim} dimensions is not a matrix of float64")
     whole = matrix.flags.aligned and all(stride % 8 == 0 for stride in matrix.strides)
     plain = matrix if whole else matrix.copy()
-    with np.errstate(all="ignore"):
-        narrow = wide or bool(np.all((plain.astype(np.float32) == plain) | (plain != plain)))
-    require(narrow, "the matrix holds float64 values that are no float32; ask for a wide product")
+    if not wide:
+        with np.errstate(all="ignore"):
+            narrow = bool(np.all((plain.astype(np.float32) == plain) | (plain != plain)))
+        require(narrow, "the matrix holds float64 values that are no float32; ask for a wide product")
     return plain
 
 
