@@ -293,6 +293,14 @@ def test_surgery_lowers_the_distance():
     assert float(loss["end"]) < float(loss["start"])
 
 
+def test_surgery_says_on_which_backbone_it_learned():
+    problem = net_problem("representation_surgery", Settings(steps=1))
+    given = {inner: surgery.fit(problem, inner=inner).values["inner"] for inner in ("task_arithmetic", "ties")}
+    assert given["task_arithmetic"] == {"strategy": "task_arithmetic", "scale": "0.3"}
+    assert given["ties"] == {"strategy": "ties", "density": "0.2"}
+    assert surgery.fit(problem).values["inner"] == {"strategy": "weight_average"}
+
+
 @pytest.mark.parametrize("digests", [(ONE,), (ONE, TWO)])
 def test_surgery_of_equal_contributions_stays_at_zero(digests):
     asset = surgery.fit(net_problem("representation_surgery", Settings(steps=3), digests, same=True))

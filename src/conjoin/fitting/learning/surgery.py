@@ -41,7 +41,7 @@ class Inner:
 def fit(
     problem: Problem,
     *,
-    inner: Inner | None = None,
+    inner: Inner | str = "weight_average",
     rank: int = RANK,
     features_of: str = "",
 ) -> Asset:
@@ -49,14 +49,14 @@ def fit(
 
     Args:
         problem: what is learned on.
-        inner: what merges the backbone; weight_average if left out.
+        inner: what merges the backbone, or the name of the strategy with its defaults.
         rank: of the adapters.
         features_of: module whose input the features are; the last Linear if empty.
 
     Raises:
         BadDataError: the loss is not a number, or a model fails.
     """
-    described = (inner or Inner()).described
+    described = (Inner(inner) if isinstance(inner, str) else inner).described
     with deterministic():
         strategy, params = described["strategy"], {name: v for name, v in described.items() if name != "strategy"}
         merged = problem.whole(backbone(problem, strategy, params))
