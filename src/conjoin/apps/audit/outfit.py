@@ -23,7 +23,7 @@ from conjoin.memory import CRDTMergeState, digests_of
 from conjoin.strategies.base import SideCar, Strategy
 from conjoin.wire.asset import Asset
 
-EVALUATIONS = 12
+EVALUATIONS = 8
 """Candidates of a search."""
 SEARCHED_ELEMENTS = 1 << 14
 """Elements that a search is on."""

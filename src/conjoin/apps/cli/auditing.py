@@ -39,7 +39,7 @@ def audit(
     ] = False,
     full: Annotated[
         bool,
-        typer.Option("--full", help="All shapes, and matrix strategies on every layer; takes hours and 8 GB."),
+        typer.Option("--full", help="All shapes, and matrix strategies on every layer: days of CPU time."),
     ] = False,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Names the generated tensors.")] = 42,
     out: Annotated[
