@@ -9,6 +9,7 @@ from conjoin.apps.audit.paper import LAYERED, PROPERTIES, REMARKS, ROWS, SOURCE,
 from conjoin.apps.audit.report import MISSING, Audit, Part, title_of, totals_of
 from conjoin.apps.audit.shapes import SHAPES
 from conjoin.apps.audit.telling import problems, sheets, verdict
+from conjoin.apps.cli.render import size
 
 FORMAT = "conjoin/audit/1"
 NAMES = ("audit.json", "audit.md", "audit.svg")
@@ -95,7 +96,7 @@ def markdown(audit: Audit) -> str:
         "",
         f"Measured beside {SOURCE}. A word of letters is one strategy: P passes, F fails, in the order "
         f"{', '.join(PROPERTIES)}; in *two layers* a fourth one for {LAYERED[-1]}. *bits* asks for equal bits.",
-        f"Seed {audit.seed}; {audit.cpu_s:,.0f} CPU-seconds; at most {audit.peak_bytes / 1e9:.1f} GB of memory.",
+        f"Seed {audit.seed}; {audit.cpu_s:,.0f} CPU-seconds; at most {size(audit.peak_bytes)} of memory.",
         "",
         "![the same as a picture](audit.svg)",
     ]

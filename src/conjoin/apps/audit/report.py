@@ -69,7 +69,7 @@ class Audit:
         sweep: by strategy; empty where it was not asked for.
         rules: by strategy, what was made for it beside the tensors, in words.
         cpu_s: processor time of everything.
-        peak_bytes: most memory that the process has had.
+        peak_bytes: most memory that the process has had, None where that is not known.
     """
 
     strategies: tuple[str, ...]
@@ -80,7 +80,7 @@ class Audit:
     swept: bool
     rules: Mapping[str, str]
     cpu_s: float
-    peak_bytes: int
+    peak_bytes: int | None
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Runs the audit: chooses layers, generates models, calls the phases and the sweep; writes and prints nothing."""
 
-import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -174,7 +173,11 @@ def _swept(known: Sequence[Strategy], request: Request, progress: Progress) -> d
     return found
 
 
-def _peak_bytes() -> int:
-    """The most memory this process has had."""
+def _peak_bytes() -> int | None:
+    """The most memory this process has had, None where the system does not say."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
