@@ -73,7 +73,7 @@ def _divergences(scopes: Scopes, weights: Sequence[Fraction]) -> list[float]:
         if spread and scopes.fused:
             ratio = spread / scopes.fused
             away = (mean - centre) / scopes.fused
-            found.append(float((ratio**2 + away**2 - 1) / 2 - scalars.log(ratio)))
+            found.append(float((ratio * ratio + away * away - 1) / 2 - scalars.log(ratio)))
         else:
             found.append(0.0 if spread == scopes.fused and mean == centre else float("inf"))
     return found
