@@ -49,7 +49,7 @@ def make_asset(place: Place, name: str, strategy: str, params: Mapping[str, Any]
 def _problem(place: Place, strategy: str, settings: Settings) -> Problem:
     """Every contribution with its training inputs and its frozen head."""
     bench = place.bench
-    if place.quick:
+    if bench.quick:
         settings = replace(settings, steps=settings.steps // QUICK)
     model = model_of(bench)
     tasks = {
@@ -113,6 +113,6 @@ def _searched(place: Place, params: Mapping[str, Any], strategy: str) -> Asset:
         strategy,
         count,
         base=bench.base,
-        evaluations=EVALUATIONS[strategy] // (QUICK if place.quick else 1),
+        evaluations=EVALUATIONS[strategy] // (QUICK if bench.quick else 1),
         **params,
     )

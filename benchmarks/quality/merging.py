@@ -28,12 +28,10 @@ class Place:
     Attributes:
         bench: what was trained.
         extras: side-cars of every fine-tune.
-        quick: learn and search little.
     """
 
     bench: Bench
     extras: Sequence[Mapping[str, Arrays]]
-    quick: bool
 
     @property
     def models(self) -> list[Arrays]:
@@ -134,4 +132,4 @@ def _on_features(adapter: Adapter | None) -> Callable[[Tensor], Tensor] | None:
 def open_place(seed: int, folder: Path, quick: bool) -> Place:
     """The place of a seed; trains and measures what is not on disk yet."""
     bench = make_bench(seed, folder, quick=quick)
-    return Place(bench, make_sidecars(bench), quick)
+    return Place(bench, make_sidecars(bench))
