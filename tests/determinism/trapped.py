@@ -8,11 +8,13 @@ import ctypes.util
 import mmap
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.linalg import _umath_linalg  # loads LAPACK, so that it can be mined
 
+VECTORS = Path(__file__).parents[1] / "vectors"
 INVALID = b"\x0f\x0b"
 """x86: an instruction that ends the process with SIGILL."""
 ROUTINES = ("gemm", "gemv", "syrk", "dot", "axpy", "scal", "nrm2", "asum", "trsm", "ger")
@@ -106,10 +108,15 @@ def springs() -> dict[str, Callable[[], Any]]:
 
 def lines() -> Iterator[tuple[str, str]]:
     """The fingerprint of everything, with both arithmetics."""
+    from conjoin.strategies.base import strategies
     from conjoin.testing import fingerprint
+    from conjoin.testing.strategy_suite import backend
 
+    needy = [name for name in strategies() if not fingerprint.bare_settings(name)]
     for arithmetic in ("reference", "compiled"):
         yield from fingerprint.lines(fingerprint.PARTS, arithmetic, elements=3001)
+        with backend(arithmetic):
+            yield from fingerprint.vectors(VECTORS, needy)
 
 
 def main() -> None:

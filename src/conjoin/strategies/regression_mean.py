@@ -118,7 +118,7 @@ def _correction(x: Block, parts: list[Matrix], grams: list[Matrix], off_diagonal
             where=f"tensor `{x.name}`",
             hint="a larger `-p ridge=…` helps where it is singular; else a contribution's Gram is none",
         ) from error
-    bare = int(np.count_nonzero(factor.diagonal() ** 2 <= 2 * added))
+    bare = int(np.count_nonzero(factor.diagonal() * factor.diagonal() <= 2 * added))
     if bare:
         x.warn(f"the mean Gram of `{x.name}` is singular in {bare} of {n} pivots; {in_words} was added")
     half = kernels.solve_triangular(factor, right, right=True, transposed=True)
