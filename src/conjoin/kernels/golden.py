@@ -20,7 +20,7 @@ GOLDEN: dict[str, str] = {
     "elementary.entropy": "aa698b286240a42f54ff86234c3722f764e7063b37b23d1ebd10176d97e170e5",
     "exact.sums": "1f6bcaa97d2bd7e4079ad1155674716cbda599c8693310fbecdd7d66ff64ae6c",
     "means.weighted_mean": "4710138bbdcaab0a26372af1876f551bc159c01d04277d3a91fb0a4a9d1b213a",
-    "masks.unified": "5fcd049f51060ef432b01c87c40866e405005c146a410e15f2d0a03378c94900",
+    "masks.unified": "232e376c4549208983dec6998858c8272795381e12ef1d1a037f1f268db2bd22",
     "masks.surviving": "373427cf157e9db2405df79ad0a4693a7940a3f983730b8952b154dad544644f",
     "masks.unanimous": "7e5f55ae553920391ab9172ceb44943406b6be6dafc33401266398fa61fe37f6",
     "masks.masked_sum": "ad65e8f57bf78266cee9402df4b64ee1a25ce6ff0c481fd0c1f7a13eff57149b",
