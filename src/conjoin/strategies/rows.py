@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-PIECE_ELEMENTS = 1 << 16
+PIECE_ELEMENTS = 1 << 18
 """About as many elements at once, so that what is measured of them stays in a core's cache."""
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 
 from conjoin.kernels import jit
-from conjoin.kernels.native.bits import LOW32, MAGNITUDE, PIECE, U64, bits_of, decode, deltas, encode, select
+from conjoin.kernels.native.bits import LOW32, MAGNITUDE, ONE, PIECE, U64, bits_of, decode, deltas, encode, select
 from conjoin.kernels.native.bits import updated as updated_piece
 from conjoin.kernels.native.conversion import divided, inverse_of, load, store
 from conjoin.kernels.native.elementwise import (
@@ -93,15 +93,19 @@ def rank_by_bins(keys, bins, counts, order):
     starts_of(counts)
     for j in range(columns):
         at = counts[U64(bins[j])]
-        counts[U64(bins[j])] = at + np.uint32(1)
+        counts[U64(bins[j])] = np.uint32(at + np.uint32(1))
         order[U64(at)] = U64(keys[j]) << U64(32) | U64(j)
+    greatest = order[0]
     for j in range(1, columns):
-        one, at = order[j], j
-        while at > 0 and order[at - 1] > one:
-            order[at] = order[at - 1]
-            at -= 1
+        one, at = order[j], U64(j)
+        if one >= greatest:
+            greatest = one
+            continue
+        while at > U64(0) and order[at - ONE] > one:
+            order[at] = order[at - ONE]
+            at -= ONE
         order[at] = one
-        moves += j - at
+        moves += j - np.int64(at)
         if moves > MOVES_MAX * columns:
             return False
     for j in range(columns):
@@ -388,6 +392,8 @@ def dropped_ties(
     rows, words = streams(keys), np.empty((len(sources), DRAWS + DRAWN), np.uint32)
     drops, inverse = np.full((len(sources), DRAWS), table[0]), inverse_of_only(table)
     kept = np.empty(len(sources) * WIDTH)
+    whole = denominator * b
+    inverse_of_whole = inverse_of(whole)
     for begin in range(0, n, DRAWS):
         end = min(begin + DRAWS, n)
         draw_drops(rows, U64(first + begin) >> U64(2), end - begin, table, ranks, place + begin, words, drops)
@@ -415,5 +421,6 @@ def dropped_ties(
                         total = total + agreeing(times(numerators[i], tau), tau, sign)
                     else:
                         total = largest(total, numerators[i] * tau, tau, sign)
-            store(out, at, out_form, updated(origin, scaled(total, share, a, b)))
+            update = scaled(total, share, a, b) if aggregate == 0 else divided(times(a, total), whole, inverse_of_whole)
+            store(out, at, out_form, updated(origin, update))
     jit.leave(control)
