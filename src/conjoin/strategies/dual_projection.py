@@ -99,7 +99,7 @@ def _descended(taus: Sequence[Matrix], parts: Sequence[Matrix], weights: Sequenc
         gradient = 2 * (kernels.gemm(a, y, wide=True) + kernels.gemm(y, b, wide=True) - c)
         first = keep * first + take * gradient
         second = keep_squares * second + take_squares * (gradient * gradient)
-        fresh, fresh_squares = (float(1 - share**step) for share in MOMENTA)
+        fresh, fresh_squares = (float(1 - Fraction(share) ** step) for share in MOMENTA)
         y = y - RATE / unit * ((first / fresh) / (np.sqrt(second / fresh_squares) + epsilon))
     return y, unit
 
