@@ -127,7 +127,7 @@ def _strategies() -> Iterator[str]:
         yield f"| {link} | {needs_briefly(one)} | {_yes(one.stochastic)} | {' | '.join(cost)} | {one.summary} |"
     yield from (
         "",
-        "CPU and memory: resolve of 50 million parameters in BF16, base and 3 contributions, every input verified, the",
+        "CPU and memory: resolve of 16 million parameters in BF16, base and 3 contributions, every input verified, the",
         "start of the process left out; `python -m benchmarks --only strategies` on 2 cores of an Intel Xeon.",
     )
 

@@ -30,8 +30,8 @@ abs add add.at all any arange argmax argsort argwhere array asarray ascontiguous
 bitwise_or.reduce bool_ concatenate copysign count_nonzero cumsum dtype empty empty_like errstate eye flatnonzero
 fill_diagonal float16 float32 float64 floor format_float_positional frombuffer full full_like generic iinfo inf int16
 int32 int64 int8 intp isfinite isnan ldexp logical_and logical_and.reduce may_share_memory maximum minimum multiply
-multiply.outer nan ndarray negative newaxis ones packbits put_along_axis require resize roll searchsorted sign signbit split
-sqrt stack take_along_axis tile tri uint16 uint32 uint64 uint8 unpackbits where zeros zeros_like
+multiply.outer nan ndarray negative newaxis ones packbits put_along_axis require resize roll searchsorted sign signbit
+split sqrt stack take_along_axis tile tri uint16 uint32 uint64 uint8 unpackbits where zeros zeros_like
 """
 EXACT = set(_EXACT.split())
 """What NumPy does without rounding, or rounded once by IEEE 754; cumsum, add.at and bincount on integers."""

@@ -109,7 +109,7 @@ def cost(one: Strategy) -> str:
     if one.name not in costs():
         return "not measured"
     ns, memory = costs()[one.name]
-    return f"{ns:.3g} ns of CPU per parameter, {memory:.0f} MB at most (50 M parameters in BF16, base + 3)"
+    return f"{ns:.3g} ns of CPU per parameter, {memory:.0f} MB at most (16 M parameters in BF16, base + 3)"
 
 
 def facts(one: Strategy) -> list[tuple[str, str]]:
