@@ -43,6 +43,19 @@ def test_the_commands_run_and_give_the_same_bytes(folder: Path) -> None:
     assert "the same bytes" in done.stdout
 
 
+def test_the_strategies_run_as_written(folder: Path) -> None:
+    script = block("", "## Twenty-six strategies").replace("conjoin ", f"{sys.executable} -m conjoin ")
+    found = f"{sys.executable} -m conjoin -C alice status --json"
+    pick = 'python3 -c \'import json,sys; print([c["digest"] for c in json.load(sys.stdin)["contributions"]][%d])\''
+    add = f"{sys.executable} -m conjoin -C alice -q add path/to/fine-tune-2\n"
+    names = f"DIGEST=$({found} | {pick % 0})\nOTHER=$({found} | {pick % 1})\n"
+    script = add + names + script.replace("DIGEST", "$DIGEST").replace("OTHER", "$OTHER")
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("unified", "own-model", "safer"):
+        assert (folder / name / "model.safetensors").is_file()
+
+
 def test_the_python_example_runs(folder: Path) -> None:
     arrays = "import numpy as np\na, b, c = (np.full((2, 2), x, np.float32) for x in (1, 2, 5))\n"
     code = arrays + block("python", "## The first ten minutes") + "\nassert merged['w'][0, 0] == 3.25, merged\n"
