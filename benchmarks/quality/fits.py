@@ -70,9 +70,8 @@ def _tensors(encoder: Arrays) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.array(array)) for name, array in encoder.items()}
 
 
-def _ada_merging(place: Place, params: Mapping[str, Any]) -> Asset:
-    problem = _problem(place, "ada_merging", Settings(STEPS))
-    return ada_merging.fit(problem, plus_plus=params.get("plus_plus", False))
+def _ada_merging(place: Place, params: Mapping[str, Any]) -> Asset:  # noqa: ARG001
+    return ada_merging.fit(_problem(place, "ada_merging", Settings(STEPS)))
 
 
 def _adarank(place: Place, params: Mapping[str, Any]) -> Asset:  # noqa: ARG001

@@ -65,7 +65,6 @@ METHODS = (
     _of("regression_mean", "delta_gram", params={"variant": "delta_gram"}),
     _of("slerp"),
     _of("ada_merging", **LEARNED),
-    _of("ada_merging", "plus plus", params={"plus_plus": True}, **LEARNED),
     _of("adarank", **LEARNED),
     _of("adarank", "energy", params={"variant": "energy"}, grid=SUM),
     _of("dam", **LEARNED),
