@@ -177,8 +177,8 @@ def plot(found: Sequence[Found], path: Path) -> list[Path]:
     axes.set_xlim(left=low)
     axes.set_xlabel("mean test accuracy on 8 tasks, % (bar: tuned; dots: seeds; stroke: default scale)")
     axes.set_title(
-        "blue: weights alone · yellow: side-cars · red: unlabelled inputs · brown: validation labels · hatched: "
-        "a model per task",
+        "blue: weights alone · yellow: side-cars · red: unlabelled inputs\n"
+        "brown: validation labels · hatched: a model per task",
         fontsize=9,
     )
     axes.legend(fontsize=8, loc="lower right")
