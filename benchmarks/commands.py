@@ -41,6 +41,7 @@ class Method:
         return " ".join([self.strategy, *(f"{key}={value}" for key, value in self.params.items())])
 
 
+DROPS = {"density": "0.5", "agg": "sum", "zero_sign": "plus"}
 CRUMBS = {"weight": 1, "density": 0.15, "gamma": 0.006}
 DELLA = {"weight": 1, "density": 0.5, "epsilon": 0.07}
 
@@ -51,7 +52,7 @@ METHODS = (
     Method("ties", {"density": "0.2"}, "ties", {"weight": 1, "density": 0.2}, True, (12, 20)),
     Method("ties", {"density": "0.5"}, "ties", {}, True, (12, 20)),  # mergekit's cost does not depend on it
     Method("dare", {"density": "0.5"}, "dare_linear", {"weight": 1, "density": 0.5}, True, (6, None)),
-    Method("dare_ties", {"density": "0.5", "agg": "sum"}, "dare_ties", {"weight": 1, "density": 0.5}, True, (8, None)),
+    Method("dare_ties", DROPS, "dare_ties", {"weight": 1, "density": 0.5}, True, (8, None)),
     Method("model_breadcrumbs", {"scope": "tensor"}, "breadcrumbs", CRUMBS, True, (12, None)),
     Method("della", {"density": "0.5", "agg": "sum"}, "della", DELLA, True, (20, None)),
     Method("slerp", {}, "karcher", {"max_iter": 10}, False, (12, None)),
