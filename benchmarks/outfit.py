@@ -67,7 +67,7 @@ def asset_for(strategy: str, base: str, contributions: Sequence[str], shapes: Ma
     elif strategy == "representation_surgery":
         text = np.zeros(RANK * 64, "<f4").tobytes().hex()
         adapters = {digest: {"rank": RANK, "down": text, "up": text} for digest in digests}
-        values = {"inner": "weight_average", "adapters": adapters}
+        values = {"inner": {"strategy": "weight_average"}, "adapters": adapters}
     else:
         genes = {digest: [["1", "0.5"]] for digest in digests}
         values = {"inner": "dare_ties", "normalize": "true", "groups": [["*"]], "genes": genes, "seed": "00" * 32}
