@@ -26,7 +26,7 @@ def transformers() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    return _package("transformers", "pip install transformers", "a Hugging Face folder is run by transformers")
+    return _package("transformers", "pip install 'conjoin[torch]'", "a Hugging Face folder is run by transformers")
 
 
 def _package(name: str, command: str, why: str) -> Any:

@@ -135,8 +135,8 @@ def dare_ties(
 
     mᵢ ~ Bernoulli(q),   q = (2³² − T) / 2³²,   T = ⌊(1 − density) · 2³² + ½⌋
     Shapes: x.tensors (k, n), x.base (n,), x.weights (k,) → (n,).
-    Defaults: density 0.1, the share the draws keep (the paper's drop rate p = 0.9); scale 1; w = 1; no trim. Values that
-    agree are averaged, the noise of so many drops is not: for few contributions 0.5, or a scale of 0.3, is safer.
+    Defaults: density 0.1, the share the draws keep (the paper's drop rate p = 0.9); scale 1; w = 1; no trim.
+    Where few contributions agree, the noise of so many drops is not averaged out: density 0.5 or scale 0.3 is safer.
     trim_density: the share that TIES then keeps, of all elements, by the magnitude of mᵢ ⊙ τᵢ.
     trim_scope: what a threshold of the trim and the majority cover, as in `ties`.
     agg: `sum` does not divide; `max` takes the agreeing wᵢ τ̃ᵢ of largest magnitude.
