@@ -129,9 +129,10 @@ def main() -> None:
     told: dict[str, Any] = {"digests": [], "scans": {}, "widths": {}}
     settings = given["settings"]
     news = (firsts(settings, "slice", "flush"), firsts(settings, "flush"))
-    for setting, applies, operates in zip(settings, *news, strict=True):
+    for number, (setting, applies, operates) in enumerate(zip(settings, *news, strict=True)):
+        turn = given | {"strategies": given["strategies"][number % given["turns"] :: given["turns"]]}
         with ThreadPoolExecutor(1) as alone:
-            found = alone.submit(digests, given, setting, applies=applies, operates=operates)
+            found = alone.submit(digests, turn, setting, applies=applies, operates=operates)
             told["digests"].append(found.result())
     for place, kernel in machine_code.kernels().items() if given["scan"] else ():
         if kernel.stats.cache_misses:

@@ -1,6 +1,6 @@
 """Arithmetic whose every bit is specified: formats, operations, draws, coefficients; opens nothing, knows no model."""
 
-from conjoin.kernels.backend import backend_note, computing_on, current, use, use_device
+from conjoin.kernels.backend import backend_note, computing_on, current, in_ieee, use, use_device
 from conjoin.kernels.counting import Found, select_from_bottom, select_from_top
 from conjoin.kernels.draws import DrawKey, draw_key, drop_threshold, effective_keep
 from conjoin.kernels.formats import FORMATS, Format, decode, encode
@@ -83,6 +83,7 @@ __all__ = [
     "gram",
     "gram_rows",
     "high_histograms",
+    "in_ieee",
     "jacobi_svd",
     "linear",
     "log",

@@ -9,17 +9,20 @@ pays only for what it uses. An arithmetic that fails is refused for the rest of 
 one: slow, never different. A reference operation that fails stops the work.
 """
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from conjoin.errors import SelfTestError, UnknownDeviceError
 from conjoin.kernels.selftest import passes
 
 Backend = Literal["compiled", "reference", "device"]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _HINT = (
     "a library in this process may have changed the floating point state, as `torch.set_flush_denormal(True)` does; "
@@ -153,6 +156,29 @@ def _is_small(elements: int) -> bool:
 def _is_ieee() -> bool:
     """Whether this thread rounds to nearest even and keeps subnormal numbers."""
     return _TINY * _HALF != 0 and _ONE + _TIE == _ONE and _ONE + _ABOVE_TIE > _ONE
+
+
+def in_ieee(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, run with rounding to nearest even and subnormal numbers whatever state the thread is in.
+
+    Kernels see to that themselves; this is for what strategies do with NumPy between them.
+    """
+
+    @functools.wraps(function)
+    def run(*arguments: P.args, **options: P.kwargs) -> T:
+        if _is_ieee():
+            return function(*arguments, **options)
+        try:
+            enter, leave = importlib.import_module("conjoin.kernels.jit").state_changers()
+        except ImportError:
+            return function(*arguments, **options)  # the reference refuses such a thread
+        before = enter()
+        try:
+            return function(*arguments, **options)
+        finally:
+            leave(before)
+
+    return run
 
 
 def _family_or_none(arithmetic: Backend, group: str) -> ModuleType | None:

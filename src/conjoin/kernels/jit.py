@@ -42,7 +42,7 @@ def _in_ieee(compile_kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Compile in IEEE arithmetic: a thread that rounds otherwise would round the constants, and keep them on disk."""
 
     def compiled(*arguments: Any) -> Any:
-        enter_here, leave_here = _state_changers()
+        enter_here, leave_here = state_changers()
         before = enter_here()
         try:
             return compile_kernel(*arguments)
@@ -53,7 +53,7 @@ def _in_ieee(compile_kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @functools.cache
-def _state_changers() -> tuple[Callable[[], int], Callable[[int], None]]:
+def state_changers() -> tuple[Callable[[], int], Callable[[int], None]]:
     """`enter` and `leave`, callable from Python."""
 
     def enter_here() -> Any:

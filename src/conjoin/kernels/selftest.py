@@ -6,6 +6,7 @@ subnormals, a compiler that contracts or reassociates, or a wrong conversion giv
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from types import ModuleType
 from typing import Any
 
@@ -161,7 +162,8 @@ def _unified(module: ModuleType, form: str) -> Iterator[Any]:
         yield from module.unified([base, *tensors], base, form, "BF16", by_sum, zero_sign, four, (3.0, 10.0), False)
         yield from module.unified(tensors, base, form, form, by_sum, zero_sign, [3.0, 0.0, 1.0], None, True)
     values = precise(form, 22, 1, ELEMENTS)[0]
-    opposed = [encode(-(values * NUMERATORS[1]), "F64"), encode(values, "F64")]  # a fused sum would not be 0
+    weighted = [float(Fraction(v) * Fraction(NUMERATORS[1])) for v in values.tolist()]  # however this thread rounds
+    opposed = [encode(-np.array(weighted), "F64"), encode(values, "F64")]  # a fused sum would not be 0
     zeros = np.zeros(ELEMENTS, np.uint64)
     yield from module.unified(opposed, zeros, "F64", "F64", True, 1, [1.0, NUMERATORS[1]], None, True)
 

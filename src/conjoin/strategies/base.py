@@ -5,7 +5,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from fractions import Fraction
 from importlib.metadata import entry_points
@@ -21,6 +21,7 @@ from conjoin.errors import (
     UnknownParameterError,
     UnknownStrategyError,
 )
+from conjoin.kernels.backend import in_ieee
 
 RawArray = npt.NDArray[Any]
 """Bit patterns of a float format: uint16 (BF16, F16), uint32 (F32) or uint64 (F64)."""
@@ -524,10 +525,10 @@ def strategy(
         assert name not in _REGISTRY, f"strategy {name} is declared twice"
         _REGISTRY[name] = Strategy(
             name,
-            function,
+            in_ieee(function),
             scope,
             needs_base,
-            tuple(passes),
+            tuple(replace(one, measure=in_ieee(one.measure), finish=in_ieee(one.finish)) for one in passes),
             stochastic,
             normalises,
             source,
