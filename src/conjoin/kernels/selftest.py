@@ -132,6 +132,8 @@ def _band_sum(module: ModuleType, form: str) -> Iterator[Any]:
     for columns in (37, 5000):
         yield module.band_sum(tensors, base, form, form, NUMERATORS, 3.0, bound, bound // 2, columns, 1000)
         yield module.band_sum(tensors, base, form, form, NUMERATORS, 1.0, bound + 1, bound - (0, 99), columns, 1000)
+    whole = bound * (1, 0)  # no cut-off, so that whole vectors are alike
+    yield module.band_sum(tensors, base, form, form, NUMERATORS, 3.0, whole, whole // 2, 5000, 1000)
 
 
 def _rank_chances(module: ModuleType, form: str, columns: int) -> tuple[Any, Any]:
