@@ -1,6 +1,7 @@
 """Task models: one contribution's own model from a merged checkpoint and what was written beside it; merges nothing."""
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -55,13 +56,15 @@ class TaskModel:
 
         Raises:
             OutputExistsError: something is at `out`.
+            DiskFullError, ReadOnlyError, DeviceError: it could not be written; nothing is left behind.
         """
         target = Path(out)
         if os.path.lexists(target):
             raise OutputExistsError("the output exists, and conjoin never overwrites", where=str(target))
         head, offsets, size_bytes = encode_header([(n, t, s) for n, (t, s, _) in self._held.items()], METADATA)
         unfinished = target.with_name(f".{target.name}.unfinished")
-        with translated_os_errors(target):
+        with translated_os_errors(target), ExitStack() as stack:
+            stack.callback(shutil.rmtree, unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True, exist_ok=True)
             with (unfinished / "model.safetensors").open("wb") as file:
                 file.truncate(size_bytes)

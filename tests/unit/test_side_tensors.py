@@ -24,12 +24,12 @@ from conjoin.errors import (
 from conjoin.executor import check_output, execute
 from conjoin.memory import digests_of
 from conjoin.plan import Plan, Recipe, make_plan
-from conjoin.plan.layout import SIDE_NAME, asset_name
+from conjoin.plan.layout import SIDE_NAME
 from conjoin.store.memory import MemoryStore
 from conjoin.strategies import base as registry
 from conjoin.strategies.base import Asset as AssetParameter
 from conjoin.strategies.base import Block, ByContribution, Made, Scope, SideCar, SideTensor, strategy
-from conjoin.wire.asset import Asset
+from conjoin.wire.asset import Asset, asset_file
 from conjoin.wire.contribution import Contribution
 from conjoin.wire.digest import Digest
 
@@ -128,7 +128,7 @@ def test_everything_arrives_and_everything_is_written(tmp_path: Path) -> None:
         check_output(out, receipt, plan)
         outs.append({str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()})
     assert outs[0] == outs[1]
-    assert {SIDE_NAME, asset_name(world.asset)} <= set(outs[0])
+    assert {SIDE_NAME, asset_file(world.asset.digest)} <= set(outs[0])
     assert receipt.warnings == tuple(sorted(f"made `{name}`" for name in SHAPES))
 
     model, beside = world.raw[world.digests[0]]
@@ -142,7 +142,7 @@ def test_everything_arrives_and_everything_is_written(tmp_path: Path) -> None:
         scores = world.raw[digest][1]["score"]["large"]
         assert (sides[f"mask.{digest[:32]}.large"] == np.packbits(scores > 1, bitorder="little")).all()
         assert sides[f"number.{digest[:32]}.scalar"].tolist() == [number]
-    read = Asset.decode((tmp_path / "1" / asset_name(world.asset)).read_bytes())
+    read = Asset.decode((tmp_path / "1" / asset_file(world.asset.digest)).read_bytes())
     assert read == world.asset
     assert read.digest == world.asset.digest == plan.recipe.params["asset"]
 
@@ -177,7 +177,7 @@ def test_a_changed_or_missing_file_is_found(tmp_path: Path, part: str, how: str)
     world = World()
     plan = world.plan()
     receipt = execute(plan, world.store, tmp_path / "out")
-    path = tmp_path / "out" / (asset_name(world.asset) if part == "asset" else part)
+    path = tmp_path / "out" / (asset_file(world.asset.digest) if part == "asset" else part)
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data) if how == "changed" else path.unlink()

@@ -2,10 +2,10 @@
 
 It runs in an environment of its own, which is made with
 
-    python -m venv /tmp/peers
-    /tmp/peers/bin/pip install torch==2.13.0
-    /tmp/peers/bin/pip install mergekit==0.1.5 pytest .
-    /tmp/peers/bin/python tools/vectors/cross_checks.py
+    python -m venv ENV
+    ENV/bin/pip install torch==2.13.0
+    ENV/bin/pip install mergekit==0.1.5 pytest .
+    ENV/bin/python tools/vectors/cross_checks.py
 
 mergekit (LGPL-3.0) is run as its users run it, on checkpoints in float64; nothing of it is here. Its draws come from
 one generator of torch, so they are replaced by ours: what is compared is everything else. Ends with status 1 where a

@@ -12,10 +12,11 @@ from conjoin.executor.receipt import Receipt
 from conjoin.executor.running import RunningSums
 from conjoin.executor.workfolder import WorkFolder, locked, remove, require_absent, work_path
 from conjoin.plan import Plan
-from conjoin.plan.layout import INDEX_NAME, RECEIPT_NAME, SideFile, asset_name, rewrite_config
+from conjoin.plan.layout import INDEX_NAME, RECEIPT_NAME, SideFile, rewrite_config
 from conjoin.plan.tasks import Leaves
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import Store, read_tensor
+from conjoin.wire.asset import asset_file
 from conjoin.wire.digest import Digest, sha256
 from conjoin.wire.manifest import Manifest, TensorEntry
 from conjoin.wire.objects import leaf_name
@@ -132,8 +133,9 @@ def _complete(folder: WorkFolder, plan: Plan, store: Store, leaves: Mapping[int,
     if plan.side_shard is not None:
         side_files[plan.side_shard.name] = folder.digest_of(plan.side_shard)
     for asset in plan.assets:
-        folder.add_file(asset_name(asset), asset.encode())
-        side_files[asset_name(asset)] = sha256(asset.encode())
+        name, data = asset_file(asset.digest), asset.encode()
+        folder.add_file(name, data)
+        side_files[name] = sha256(data)
     output = output_manifest(plan, leaves)
     receipt = Receipt.of(
         plan,

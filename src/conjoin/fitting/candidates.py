@@ -10,6 +10,8 @@ import numpy as np
 
 from conjoin.arrays import take
 from conjoin.errors import BadWeightError
+from conjoin.executor.jobs import head_of
+from conjoin.executor.slices import Slice
 from conjoin.fitting.evaluators import Evaluator, score_of
 from conjoin.fitting.search import Score
 from conjoin.kernels import FORMATS
@@ -114,21 +116,10 @@ class InMemory:
 
     def _block(self, plan: Plan, task: Task) -> Block:
         """A tensor as one block, with all that does not change between candidates."""
-        assert task.group is not None
-        group = plan.groups[task.group]
-        return Block(
+        return replace(
+            head_of(plan, task, Slice(0, task.elements)),
             tensors=tuple(self._patterns(leaves, task.dtype) for leaves in task.sources),
             base=None if task.base is None else self._patterns(task.base, task.dtype),
-            weights=group.weights,
-            contributions=group.contributions,
-            format=task.dtype,
-            out_format=task.out_dtype,
-            name=task.name,
-            shape=task.shape,
-            offset=0,
-            flat_offset=task.flat_offset,
-            seeds=plan.seeds,
-            strategy=group.strategy.name,
         )
 
     def _patterns(self, leaves: Leaves, dtype: str) -> RawArray:

@@ -8,7 +8,6 @@ from math import prod
 from typing import Any
 
 from conjoin.errors import UsageError
-from conjoin.wire.asset import Asset
 from conjoin.wire.dtype import DTYPES
 from conjoin.wire.manifest import Manifest, TensorEntry
 from conjoin.wire.safetensors import encode_header
@@ -93,11 +92,6 @@ def side_shard_of(tensors: Sequence[OutTensor]) -> Shard:
     """The file for what strategies write beside the tensors."""
     head, offsets, size_bytes = encode_header([(t.name, t.dtype, t.shape) for t in tensors], {})
     return Shard(SIDE_NAME, head, offsets, size_bytes)
-
-
-def asset_name(asset: Asset) -> str:
-    """The file that holds an asset beside the output."""
-    return f"{SIDE_FOLDER}/asset-{asset.digest[:16]}.json"
 
 
 def is_beside(name: object) -> bool:

@@ -16,7 +16,6 @@ from conjoin.plan.layout import (
     OutTensor,
     Shard,
     SideFile,
-    asset_name,
     choose_side_files,
     encode_index,
     lay_out_shards,
@@ -26,7 +25,7 @@ from conjoin.plan.recipe import Recipe
 from conjoin.plan.sides import lay_out_sides
 from conjoin.plan.tasks import Group, Source, Task, draft_tasks, require_fit
 from conjoin.wire import canonical
-from conjoin.wire.asset import Asset
+from conjoin.wire.asset import Asset, asset_file
 from conjoin.wire.digest import Digest, raw, tagged
 from conjoin.wire.manifest import Manifest
 
@@ -90,7 +89,7 @@ class Plan:
     def added_files(self) -> tuple[str, ...]:
         """Names of the files that come from the merge itself, besides shards, index and receipt."""
         side = () if self.side_shard is None else (self.side_shard.name,)
-        return (*side, *map(asset_name, self.assets))
+        return (*side, *(asset_file(asset.digest) for asset in self.assets))
 
     @cached_property
     def digest(self) -> Digest:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from conjoin.errors import MissingFileError, WrongAssetError
 from conjoin.store.files import NotRegularError, read_whole
-from conjoin.wire.asset import ASSET_BYTES_MAX, Asset
-
-FOLDER = "sidecars"
+from conjoin.wire.asset import ASSET_BYTES_MAX, Asset, asset_file
 
 
 def read_asset(path: str | os.PathLike[str]) -> Asset:
@@ -34,7 +32,7 @@ def assets_beside(checkpoint: Path, digests: Iterable[str]) -> list[Asset]:
     """Those of the assets that stand in a merged checkpoint's folder and are whole."""
     found: list[Asset] = []
     for digest in digests:
-        path = checkpoint / FOLDER / f"asset-{digest[:16]}.json"
+        path = checkpoint / asset_file(digest)
         if path.is_file():
             found.append(read_asset(path))
     return found

@@ -14,6 +14,11 @@ ASSET_BYTES_MAX = 64 * 1024 * 1024
 _FIELDS = {"base", "contributions", "evidence", "format", "strategy", "values"}
 
 
+def asset_file(digest: str) -> str:
+    """Where a merged checkpoint keeps a copy of the asset it was made with, relative to its folder."""
+    return f"sidecars/asset-{digest[:16]}.json"
+
+
 @dataclass(frozen=True)
 class Asset:
     """What `conjoin fit` found: coefficients, masks, adapters or a genome, which a strategy applies exactly.

@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from conjoin.fitting.fitters import FITTERS
-from conjoin.strategies.base import Parameter, Params, Strategy
+from conjoin.strategies.base import Parameter, Strategy
 
 SCOPES = {
     "elementwise": "elementwise: one reading, a slice at a time",
@@ -125,9 +125,9 @@ def facts(one: Strategy) -> list[tuple[str, str]]:
     ]
 
 
-def needs_briefly(one: Strategy, params: Params | None = None) -> str:
-    """What it needs, in a few words."""
-    given = one.parse({}) if params is None else params
+def needs_briefly(one: Strategy) -> str:
+    """What it needs with its default parameters, in a few words."""
+    given = one.parse({})
     words = ["base"] if one.needs_base or one.reads_base(given) else []
     words += dict.fromkeys(side.extra for side in one.side_cars(given))
     words += ["asset"] if one.needs_asset(given) else []
