@@ -319,6 +319,24 @@ def test_a_disk_that_is_really_full(made: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-2:] == ["status 7", "fsck 0"]
 
 
+def test_a_disk_that_became_read_only(made: Path, tmp_path: Path) -> None:
+    """What stops root as well, who may write to every folder."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    story = (
+        f'conjoin() {{ {sys.executable} -m conjoin "$@"; }}\n'
+        f"conjoin -q init r --base {made}/base && conjoin -q -C r add {made}/north.safetensors || exit 1\n"
+        f"cd / && mount -o remount,ro {disk} && cd {disk} || exit 1\n"
+        f"conjoin -q -C r add {made}/west.safetensors\necho add $?\n"
+        "conjoin -q -C r resolve ties -o out\necho resolve $?\n"
+        "conjoin -q -C r fsck\necho fsck $?\n"
+    )
+    done = subprocess.run([*_private_disk(disk, "20m"), story], capture_output=True, text=True, check=False)
+    assert done.stderr.count("error[E604]") == 2, done
+    assert "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-3:] == ["add 7", "resolve 7", "fsck 0"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_replica(here: InProcess, made: Path, tmp_path: Path) -> None:
     replica = _copy(made / "alice", tmp_path / "alice")
