@@ -22,7 +22,17 @@ from conjoin.errors import (
     RemoteError,
     TrustError,
 )
-from conjoin.inventory import Added, ContributionInfo, FsckReport, Inventory, OperationInfo, Retracted, Status, count
+from conjoin.inventory import (
+    Added,
+    ContributionInfo,
+    FsckReport,
+    Inventory,
+    OperationInfo,
+    Retracted,
+    Status,
+    count,
+    match,
+)
 from conjoin.log import Log, Member, Operation, draft, genesis_payload, parse, views
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import check_object
@@ -46,7 +56,6 @@ if TYPE_CHECKING:
     from conjoin.wire.manifest import Manifest
 
 RETRACTED_ADDS_PER_OPERATION = 12
-AUTHOR_CHARS_MIN = 8
 SHARD_SIZE_BYTES = 5 * 10**9
 LIMITS = {"deps": 16, "operation_bytes": 65_536, "operations_per_author": 1_000_000}
 
@@ -601,14 +610,16 @@ class Replica:
             yield
 
     def _named(self, prefix: str) -> list[Digest]:
-        """The contributions that a prefix names: one by its digest, or all visible ones of an author by the key."""
-        authors = {
-            author for view in views.contributions(self.log).values() for author in (a.author for a in view.live)
-        }
-        meant = [author for author in authors if author.startswith(prefix)] if len(prefix) >= AUTHOR_CHARS_MIN else []
-        if len(meant) != 1:
-            return [self.find_contribution(prefix)]
-        return [digest for digest in self.visible if self._live_adds(digest, author=meant[0])]
+        """The contributions that a prefix names: one by its digest, or all visible ones of an author by the key.
+
+        One that names both is refused: keys can be made until they begin as a digest does.
+        """
+        known = views.contributions(self.log)
+        kinds = {add.author: "author" for view in known.values() for add in view.live}
+        found = match(prefix, {**kinds, **dict.fromkeys(known, "contribution")}, "contribution or author")
+        if found in known:
+            return [found]
+        return [digest for digest in self.visible if self._live_adds(digest, author=found)]
 
     def _require_whole_log(self) -> None:
         """Refuse a log with gaps: what is visible is not known, and the operation after a lost one would be a fork."""

@@ -156,7 +156,7 @@ def _sides(step: Any, beside: _Opened, digest: str, name: str) -> Iterator[tuple
     for side in step.traits.side_tensors(step.traits.parse({k: v for k, v in step.params.items() if v != {}})):
         full = side_name(side, digest, name)
         if full in beside.tensors:
-            yield side.name, beside.read(full).view(np.uint8 if side.bits else "<f8")
+            yield side.name, beside.read(full).view(np.uint8 if side.is_mask else "<f8")
 
 
 class _Base:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from difflib import unified_diff
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ _HEX = re.compile(r"(?<![0-9a-zA-Z])[0-9a-f]{8,64}(?![0-9a-zA-Z])")
 _OPENSSH = re.compile(r"AAAAC3NzaC1lZDI1NTE5[A-Za-z0-9+/=]+")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_COST = re.compile(r"^(cost +)\S.*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,10 @@ class Shell:
 
 
 def normalised(text: str, folder: Path) -> str:
-    """`text` with digests numbered by first appearance at the same width, and paths, times and keys made equal."""
+    """`text` with digests numbered by first appearance at the same width; paths, times, keys and costs made equal."""
     text = text.replace(str(folder), "FOLDER")
     text = _OPENSSH.sub("OPENSSH-KEY", _FINGERPRINT.sub("SHA256:FINGERPRINT", _TIME.sub("TIME", text)))
+    text = _COST.sub(r"\1FIGURES", text)
     numbers: dict[str, int] = {}
 
     def numbered(match: re.Match[str]) -> str:
@@ -116,4 +119,6 @@ def check_snapshot(name: str, text: str) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert path.is_file(), f"no snapshot {path.name}: run with {REWRITE}=write"
-    assert text == path.read_text(encoding="utf-8"), f"{path.name} differs; accept it with {REWRITE}=write"
+    kept = path.read_text(encoding="utf-8")
+    changes = "\n".join(unified_diff(kept.splitlines(), text.splitlines(), "kept", "printed", lineterm=""))
+    assert not changes, f"{path.name} differs; accept it with {REWRITE}=write\n{changes}"

@@ -55,7 +55,7 @@ def declared() -> Iterator[None]:
             SideCar("square", "square", shape=lambda s: (s[-1], s[-1]) if len(s) == 2 else None, elementwise=False),
             SideCar("rare", "score", key=lambda name: f"rare.{name}", required=False),
         ),
-        side_tensors=lambda p: (SideTensor("mask", "U8", 1), SideTensor("number", "F64", 0)),
+        side_tensors=lambda p: (SideTensor("mask", is_mask=True), SideTensor("number", is_mask=False)),
         check=one_odd,
         needs_asset=lambda p: True,
     )

@@ -207,16 +207,17 @@ class Jobs:
 
     def _write_sides(self, group: Group, job: Job, made: Made) -> None:
         """Write what goes beside a slice of a tensor: bits at their place, one number with the first slice."""
+        start, count = job.part.start, len(group.contributions)
         for side in group.strategy.side_tensors(group.params):
-            rows, (start, n) = made.side[side.name], (job.part.start, job.part.elements)
-            kind, shape = (np.uint8, (len(group.contributions), (n + 7) // 8)) if side.bits else (np.float64, None)
-            _require(group.strategy, rows, kind, shape or (len(group.contributions),), f"side tensor `{side.name}`")
-            if start and not side.bits:
-                continue
+            rows, what = made.side[side.name], f"side tensor `{side.name}`"
+            if side.is_mask:
+                _require(group.strategy, rows, np.uint8, (count, (job.part.elements + 7) // 8), what)
+            else:
+                _require(group.strategy, rows, np.float64, (count,), what)
+                rows = rows.astype("<f8").reshape(-1, 1).view(np.uint8)
             for digest, row in zip(group.contributions, rows, strict=True):
-                data = np.ascontiguousarray(row).astype(row.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
-                for name in job.task.names:
-                    self._sink.write(side_name(side, digest, name), start // 8, data.data)
+                for name in job.task.names if side.is_mask or not start else ():
+                    self._sink.write(side_name(side, digest, name), start // 8, np.ascontiguousarray(row).data)
 
     def _known_leaves(self, job: Job) -> Leaves | None:
         """The leaves of a slice that is a copy of what was verified as it was read."""

@@ -20,7 +20,7 @@ def lay_out_sides(tasks: Iterable[Task], groups: Sequence[Group]) -> tuple[OutTe
             continue
         group = groups[task.group]
         for side in group.strategy.side_tensors(group.params):
-            size = (task.elements + 7) // 8 if side.bits else 1
+            size = (task.elements + 7) // 8 if side.is_mask else 1
             found += [
                 OutTensor(side_name(side, digest, name), side.dtype, (size,))
                 for digest in group.contributions

@@ -92,7 +92,7 @@ class Fitted:
 
 
 Asset = Annotated[str, Fitted()]
-"""What `conjoin fit` learned, by digest; `Block.asset` holds it."""
+"""What `conjoin fit` learned, by digest; `Block.learned` holds its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +137,16 @@ class SideTensor:
 
     Attributes:
         name: what it is, such as `mask`.
-        dtype: U8 for bits, or F64.
-        bits: per element of the tensor made (1: one bit each, in `kernels.pack` order); 0 for one number per tensor.
+        is_mask: one bit per element of the tensor made, in `kernels.pack` order (U8); else one number per tensor (F64).
     """
 
     name: str
-    dtype: Literal["U8", "F64"]
-    bits: Literal[0, 1]
+    is_mask: bool
+
+    @property
+    def dtype(self) -> Literal["U8", "F64"]:
+        """Dtype in the file, by safetensors name."""
+        return "U8" if self.is_mask else "F64"
 
 
 @dataclass(frozen=True, slots=True)

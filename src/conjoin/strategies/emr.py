@@ -92,7 +92,7 @@ def own_model(x: TaskBlock, params: Params) -> RawArray:  # noqa: ARG001
         ),
     ),
     one_task=own_model,
-    side_tensors=lambda _: (SideTensor("mask", "U8", 1), SideTensor("rescale", "F64", 0)),
+    side_tensors=lambda _: (SideTensor("mask", is_mask=True), SideTensor("rescale", is_mask=False)),
     check=_check,
     source="Huang et al., NeurIPS 2024, arXiv:2405.17461; authors' code harveyhuang18/EMR_Merging",
 )

@@ -146,7 +146,7 @@ def run(
         sides = [one.side for one in made if isinstance(one, Made)]
         for side in strategy.side_tensors(params):
             rows = [one[side.name] for one in sides]
-            together = np.concatenate(rows, axis=1) if side.bits else rows[0]
+            together = np.concatenate(rows, axis=1) if side.is_mask else rows[0]
             result[f"{name}|{side.name}"] = np.ascontiguousarray(together).view(np.uint8).ravel()
     return result
 

@@ -51,7 +51,7 @@ def _base(one: Strategy) -> str:
 def outputs(one: Strategy) -> list[str]:
     """What it makes beside the tensors, one line each."""
     found = [
-        f"`{side.name}` of every tensor and contribution, {'a bit per element' if side.bits else 'one number'}"
+        f"`{side.name}` of every tensor and contribution, {'a bit per element' if side.is_mask else 'one number'}"
         for side in one.side_tensors(one.parse({}))
     ]
     if one.one_task is not None:
