@@ -12,7 +12,7 @@ from conjoin.log import Log, Operation, draft, genesis_payload, parse, views
 from conjoin.store.memory import MemoryStore
 from conjoin.sync import SyncReport, synchronise
 from conjoin.sync.remotes import MemoryRemote, Remote
-from conjoin.sync.session import needed_content
+from conjoin.sync.visit import needed_content
 from conjoin.wire import canonical
 from conjoin.wire.contribution import Contribution
 from conjoin.wire.digest import Digest, leaf_digest

@@ -8,13 +8,13 @@ from functools import partial
 import pytest
 from sync_world import EndlessRemote, LyingRemote, Site, keep_content
 
-import conjoin.sync.session as session_room
+import conjoin.sync.visit as visit_room
 from conjoin.errors import EmptySourceError, RemoteError, SeveralSpacesError, WrongSpaceError
 from conjoin.log import Log, draft, parse, views
 from conjoin.sync import choose_space, discover_spaces
 from conjoin.sync.remotes import MemoryRemote
 from conjoin.sync.requests import Fetch, Held, ListNames, Read
-from conjoin.sync.session import Outcome, session
+from conjoin.sync.visit import Outcome, visit
 from conjoin.wire import canonical
 from conjoin.wire.contribution import Contribution
 from conjoin.wire.digest import Digest, sha256
@@ -147,10 +147,10 @@ def test_a_place_of_another_space_is_left_alone(place: MemoryRemote) -> None:
 
 
 def test_many_first_operations_are_not_fetched_at_once(first: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_room, "BATCH", 2)
+    monkeypatch.setattr(visit_room, "BATCH", 2)
     listing = [f"ops/{number:064x}/0000000000-{number:064x}" for number in range(9)]
     fetched: list[int] = []
-    steps, answer = session(first.log, Outcome(), push=False), None
+    steps, answer = visit(first.log, Outcome(), push=False), None
     with suppress(StopIteration):
         while True:
             match steps.send(answer):
@@ -262,7 +262,7 @@ def test_oversize_objects_are_not_taken(first: Site, place: MemoryRemote) -> Non
 
 
 def test_an_endless_listing_is_cut_off(first: Site, place: MemoryRemote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_room, "NAMES_MAX", 5000)
+    monkeypatch.setattr(visit_room, "NAMES_MAX", 5000)
     endless = EndlessRemote("endless")
     endless.objects = dict(place.objects)
     second = Site.joining("second", first)
@@ -342,8 +342,8 @@ def test_a_flood_of_operations_that_wait_stays_bounded(first: Site, place: Memor
     for i in range(40):
         first.write("note", {"n": i})
     first.sync(place)
-    monkeypatch.setattr(session_room, "_place", lambda name: (0, name[::-1]))
-    monkeypatch.setattr(session_room, "Log", partial(Log, waiting_operations_max=3))
+    monkeypatch.setattr(visit_room, "_place", lambda name: (0, name[::-1]))
+    monkeypatch.setattr(visit_room, "Log", partial(Log, waiting_operations_max=3))
     second = Site.joining("second", first)
     report = second.sync(place)
     assert second.ids == first.ids

@@ -1,4 +1,4 @@
-"""Drives a session against one store and one remote, several leaves in flight; decides nothing a session decides."""
+"""Drives a visit against one store and one remote, several leaves in flight; decides nothing that a visit decides."""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -28,7 +28,7 @@ from conjoin.sync.requests import (
     Request,
     WantedLeaf,
 )
-from conjoin.sync.session import Outcome, session
+from conjoin.sync.visit import Outcome, visit
 from conjoin.wire.digest import Digest
 from conjoin.wire.objects import parse_operation
 
@@ -64,7 +64,7 @@ def synchronise(
     outcome = Outcome()
     with ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="conjoin-sync") as pool:
         drive = _Drive(store, remote, persist_operation, progress, pool)
-        steps = session(log, outcome, push=push)
+        steps = visit(log, outcome, push=push)
         answer: Any = None
         try:
             while True:
@@ -92,7 +92,7 @@ def synchronise(
 
 
 class _Drive:
-    """Carries out a session's requests and counts what moves."""
+    """Carries out a visit's requests and counts what moves."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Remote: a dumb place for objects; what a session may rely on, and the little it may not."""
+"""Remote: a dumb place for objects; what a visit may rely on, and the little it may not."""
 
 from collections.abc import Iterator
 from typing import Protocol

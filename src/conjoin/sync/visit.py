@@ -1,6 +1,6 @@
-"""The sync protocol without I/O: what to ask for next, and what to make of the answer; it opens and sends nothing.
+"""One sync with a place that only keeps objects: what to ask for next and what to make of the answer, without I/O.
 
-A session is a generator. It yields requests (`sync.requests`), whoever drives it carries them out against one store
+A visit is a generator. It yields requests (`sync.requests`), whoever drives it carries them out against one store
 and one remote and sends the answer back in. Folder, bucket and simulator drive the same generator.
 
 What holds after every step, so that a kill at any moment leaves a valid replica and a valid remote:
@@ -11,7 +11,7 @@ What holds after every step, so that a kill at any moment leaves a valid replica
   leaves also by the length that the manifest states.
 * Nothing is sent that the log did not admit. What the log refuses is named in the outcome, never stored, never sent on.
 * Absence means nothing. A remote that lists fewer objects than yesterday deletes nothing here.
-* What is held is never asked for again, so an interrupted session resumes by running again.
+* What is held is never asked for again, so an interrupted visit resumes by running again.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ BATCH = 1024
 
 @dataclass(slots=True)
 class Outcome:
-    """What a session found; filled while it runs, so that an interrupted one can be reported too."""
+    """What a visit found; filled while it runs, so that an interrupted one can be reported too."""
 
     operations_in: int = 0
     operations_out: int = 0
@@ -80,11 +80,11 @@ class _There:
 Steps = Generator[Request, Any, None]
 
 
-def session(log: Log, outcome: Outcome, *, push: bool = True) -> Steps:
-    """The requests of one sync of the replica whose log is `log`.
+def visit(log: Log, outcome: Outcome, *, push: bool = True) -> Steps:
+    """The requests of one visit of the replica whose log is `log`.
 
     `log` grows only by operations for which a `Persist` request was carried out, and by what waits for ancestors; so
-    a session that is given up never leaves it ahead of what is durable.
+    a visit that is given up never leaves it ahead of what is durable.
 
     Raises:
         WrongSpaceError: the remote holds another space and not this one.

@@ -1,11 +1,11 @@
-"""The session by itself, driven by hand: which requests it makes, in which order, and that it does no I/O."""
+"""The visit by itself, driven by hand: which requests it makes, in which order, and that it does no I/O."""
 
 import ast
 from pathlib import Path
 
 from sync_world import Site
 
-import conjoin.sync.session as session_room
+import conjoin.sync.visit as visit_room
 from conjoin.sync.remotes import MemoryRemote
 from conjoin.sync.requests import (
     Fetch,
@@ -19,13 +19,13 @@ from conjoin.sync.requests import (
     Read,
     Request,
 )
-from conjoin.sync.session import Outcome, session
+from conjoin.sync.visit import Outcome, visit
 
 
 def drive(site: Site, remote: MemoryRemote, *, push: bool = True) -> tuple[list[Request], Outcome]:  # noqa: C901
     """The smallest driver there is, and what it was asked for."""
     outcome, asked, answer = Outcome(), [], None
-    steps = session(site.log, outcome, push=push)
+    steps = visit(site.log, outcome, push=push)
     while True:
         try:
             request = steps.send(answer)
@@ -96,13 +96,13 @@ def test_what_is_held_is_not_asked_for_again() -> None:
     assert not {"Fetch", "PullLeaves", "PushLeaves", "Push", "Keep", "Persist"} & set(kinds(asked))
 
 
-def test_a_session_given_up_leaves_the_log_as_it_was() -> None:
+def test_a_visit_given_up_leaves_the_log_as_it_was() -> None:
     first = Site.founding("first")
     first.add("a")
     place = MemoryRemote()
     drive(first, place)
     second = Site.joining("second", first)
-    steps = session(second.log, Outcome())
+    steps = visit(second.log, Outcome())
     steps.send(None)
     steps.send(place.names("ops/"))
     steps.send(place.names("manifest/"))
@@ -111,7 +111,7 @@ def test_a_session_given_up_leaves_the_log_as_it_was() -> None:
 
 
 def test_refusals_beyond_the_limit_are_not_described(monkeypatch) -> None:
-    monkeypatch.setattr(session_room, "REFUSALS_MAX", 2)
+    monkeypatch.setattr(visit_room, "REFUSALS_MAX", 2)
     first = Site.founding("first")
     for seed in "abcd":
         first.add(seed)
@@ -126,10 +126,10 @@ def test_refusals_beyond_the_limit_are_not_described(monkeypatch) -> None:
     assert "only the first 2" in outcome.refused[-1].what
 
 
-def test_session_and_requests_import_nothing_that_does_io() -> None:
+def test_visit_and_requests_import_nothing_that_does_io() -> None:
     banned = {"os", "pathlib", "io", "socket", "threading", "time", "random", "asyncio", "concurrent", "subprocess"}
-    for module in ("session", "requests", "report"):
-        source = Path(session_room.__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
+    for module in ("visit", "requests", "report"):
+        source = Path(visit_room.__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
