@@ -11,8 +11,8 @@ from conjoin.errors import DeviceError
 from conjoin.log import Log, Operation, draft, genesis_payload, parse, views
 from conjoin.store.memory import MemoryStore
 from conjoin.sync import SyncReport, synchronise
+from conjoin.sync.pulling import needed_content
 from conjoin.sync.remotes import MemoryRemote, Remote
-from conjoin.sync.visit import needed_content
 from conjoin.wire import canonical
 from conjoin.wire.contribution import Contribution
 from conjoin.wire.digest import Digest, leaf_digest

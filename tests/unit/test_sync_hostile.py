@@ -3,7 +3,6 @@
 import base64
 import json
 from contextlib import suppress
-from functools import partial
 
 import pytest
 from sync_world import EndlessRemote, LyingRemote, Site, keep_content
@@ -12,9 +11,10 @@ import conjoin.sync.visit as visit_room
 from conjoin.errors import EmptySourceError, RemoteError, SeveralSpacesError, WrongSpaceError
 from conjoin.log import Log, draft, parse, views
 from conjoin.sync import choose_space, discover_spaces
+from conjoin.sync.pulling import Outcome
 from conjoin.sync.remotes import MemoryRemote
 from conjoin.sync.requests import Fetch, Held, ListNames, Read
-from conjoin.sync.visit import Outcome, visit
+from conjoin.sync.visit import visit
 from conjoin.wire import canonical
 from conjoin.wire.contribution import Contribution
 from conjoin.wire.digest import Digest, sha256
@@ -343,8 +343,9 @@ def test_a_flood_of_operations_that_wait_stays_bounded(first: Site, place: Memor
         first.write("note", {"n": i})
     first.sync(place)
     monkeypatch.setattr(visit_room, "_place", lambda name: (0, name[::-1]))
-    monkeypatch.setattr(visit_room, "Log", partial(Log, waiting_operations_max=3))
     second = Site.joining("second", first)
+    second.log = Log(second.log.space, waiting_operations_max=3)
+    second.log.offer(first.log.get(first.log.space))
     report = second.sync(place)
     assert second.ids == first.ids
     assert report.waiting == 0

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from sync_world import Site
 
+import conjoin.sync.pulling as pulling_room
 import conjoin.sync.visit as visit_room
+from conjoin.sync.pulling import Outcome
 from conjoin.sync.remotes import MemoryRemote
 from conjoin.sync.requests import (
     Fetch,
@@ -19,7 +21,7 @@ from conjoin.sync.requests import (
     Read,
     Request,
 )
-from conjoin.sync.visit import Outcome, visit
+from conjoin.sync.visit import visit
 
 
 def drive(site: Site, remote: MemoryRemote, *, push: bool = True) -> tuple[list[Request], Outcome]:  # noqa: C901
@@ -111,7 +113,7 @@ def test_a_visit_given_up_leaves_the_log_as_it_was() -> None:
 
 
 def test_refusals_beyond_the_limit_are_not_described(monkeypatch) -> None:
-    monkeypatch.setattr(visit_room, "REFUSALS_MAX", 2)
+    monkeypatch.setattr(pulling_room, "REFUSALS_MAX", 2)
     first = Site.founding("first")
     for seed in "abcd":
         first.add(seed)
@@ -128,7 +130,7 @@ def test_refusals_beyond_the_limit_are_not_described(monkeypatch) -> None:
 
 def test_visit_and_requests_import_nothing_that_does_io() -> None:
     banned = {"os", "pathlib", "io", "socket", "threading", "time", "random", "asyncio", "concurrent", "subprocess"}
-    for module in ("visit", "requests", "report"):
+    for module in ("visit", "pulling", "requests", "report"):
         source = Path(visit_room.__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

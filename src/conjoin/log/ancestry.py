@@ -40,7 +40,7 @@ class Ancestry:
 
     def __init__(self) -> None:
         self._nodes: dict[Digest, Node] = {}
-        self._chains: dict[str, dict[int, list[Digest]]] = {}
+        self._chains: dict[str, dict[int, tuple[Digest, ...]]] = {}
         self._tips: list[Digest] = []
         self._heads: set[Digest] = set()
         self._standings: dict[Standing, Standing] = {}
@@ -49,6 +49,11 @@ class Ancestry:
     def nodes(self) -> Mapping[Digest, Node]:
         """The admitted operations by id, parents before children."""
         return self._nodes
+
+    @property
+    def tips(self) -> Sequence[Digest]:
+        """The last operation of every branch: of an author's chain, or of each of its ends where it forked."""
+        return self._tips
 
     @property
     def heads(self) -> Iterable[Digest]:
@@ -75,7 +80,18 @@ class Ancestry:
         self._nodes[operation.id] = Node(operation, height, standing, branch, clock)
         self._heads.difference_update(parents)
         self._heads.add(operation.id)
-        self._chains.setdefault(operation.author, {}).setdefault(operation.seq, []).append(operation.id)
+        chain = self._chains.setdefault(operation.author, {})
+        chain[operation.seq] = (*chain.get(operation.seq, ()), operation.id)
+
+    def copy(self) -> "Ancestry":
+        """Another graph of the same operations, which grows by itself."""
+        copy = Ancestry()
+        copy._nodes = dict(self._nodes)
+        copy._chains = {author: dict(chain) for author, chain in self._chains.items()}
+        copy._tips = list(self._tips)
+        copy._heads = set(self._heads)
+        copy._standings = dict(self._standings)
+        return copy
 
     def _branch_of(self, operation: Operation) -> int:
         """The branch that ends in `prev`, now one longer; a new one for a first operation or a fork."""

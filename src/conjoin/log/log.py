@@ -88,6 +88,15 @@ class Log:
         log.offer(genesis)
         return log
 
+    def copy(self) -> "Log":
+        """Another log of the same operations, admitted, waiting and refused, which grows by itself."""
+        copy = Log(self.space, refused_max=self._refused_max)
+        copy._ancestry = self._ancestry.copy()
+        copy._room = self._room.copy()
+        copy._refused = dict(self._refused)
+        copy._in_order = self._in_order
+        return copy
+
     def offer(self, offered: bytes | Operation) -> Verdict:
         """Offer an envelope, or an operation that `parse` returned. Never raises for what a peer could send."""
         try:

@@ -35,6 +35,14 @@ class WaitingRoom:
         """The ids that something waits for and that do not wait here themselves."""
         return (wanted for wanted in self._waiting_for if wanted not in self._operations)
 
+    def copy(self) -> "WaitingRoom":
+        """Another room of the same size in which the same operations wait."""
+        copy = WaitingRoom(self._operations_max, self._size_bytes_max)
+        copy._size_bytes = self._size_bytes
+        copy._operations = dict(self._operations)
+        copy._waiting_for = {wanted: dict(waiting) for wanted, waiting in self._waiting_for.items()}
+        return copy
+
     def enter(self, operation: Operation, absent: Iterable[Digest]) -> bool:
         """Let `operation` wait for the ids `absent`; False when there is no room for it."""
         size_bytes = self._size_bytes + len(operation.envelope)

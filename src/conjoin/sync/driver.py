@@ -10,6 +10,7 @@ from conjoin.errors import ConjoinError, EmptySourceError, IntegrityError, Remot
 from conjoin.log import Log, Operation, parse, views
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import Store, batch, holds
+from conjoin.sync.pulling import Outcome
 from conjoin.sync.remotes.base import Remote
 from conjoin.sync.report import SyncReport
 from conjoin.sync.requests import (
@@ -28,7 +29,7 @@ from conjoin.sync.requests import (
     Request,
     WantedLeaf,
 )
-from conjoin.sync.visit import Outcome, visit
+from conjoin.sync.visit import visit
 from conjoin.wire.digest import Digest
 from conjoin.wire.objects import parse_operation
 

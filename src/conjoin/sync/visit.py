@@ -15,30 +15,25 @@ What holds after every step, so that a kill at any moment leaves a valid replica
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from conjoin.errors import ConjoinError, DamagedObjectError, RemoteError, WrongSpaceError
-from conjoin.log import Log, Operation, parse, views
-from conjoin.sync.report import Refusal
+from conjoin.log import Log, Operation, parse
+from conjoin.sync.pulling import Offered, Outcome, Steps, bytes_of, pull, wanted_leaves
 from conjoin.sync.requests import (
     NAMES_MAX,
     OPERATION_BYTES_MAX,
     Failures,
     Fetch,
-    Held,
-    Keep,
     ListNames,
-    Persist,
-    PullLeaves,
     Push,
     PushLeaves,
     Read,
     Request,
-    WantedLeaf,
 )
 from conjoin.wire.digest import Digest
-from conjoin.wire.manifest import MANIFEST_BYTES_MAX, Manifest
+from conjoin.wire.manifest import Manifest
 from conjoin.wire.objects import manifest_name, parse_leaf, parse_manifest, parse_operation
 
 REFUSALS_MAX = 10_000
@@ -48,36 +43,12 @@ BATCH = 1024
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What a visit found; filled while it runs, so that an interrupted one can be reported too."""
-
-    operations_in: int = 0
-    operations_out: int = 0
-    refused: list[Refusal] = field(default_factory=list[Refusal])
-    waiting: int = 0
-    missing: tuple[Digest, ...] = ()
-    failure: ConjoinError | None = None
-
-    def refuse(self, name: str, error: ConjoinError, *, here: bool = False) -> None:
-        """Note that the object `name` was not taken because of `error`; `here`: it is this replica's own copy."""
-        what = f"in this replica: {error.what}" if here else error.what
-        if len(self.refused) < REFUSALS_MAX:
-            self.refused.append(Refusal(name, error.code, what))
-        elif len(self.refused) == REFUSALS_MAX:
-            what = f"more objects were refused; only the first {REFUSALS_MAX} are listed"
-            self.refused.append(Refusal("", RemoteError.code, what))
-
-
-@dataclass(slots=True)
 class _There:
     """What the remote listed: operation and manifest names at once, leaves only when somebody needs to know."""
 
     operations: frozenset[str]
     manifests: frozenset[str]
     leaves: frozenset[str] | None = None
-
-
-Steps = Generator[Request, Any, None]
 
 
 def visit(log: Log, outcome: Outcome, *, push: bool = True) -> Steps:
@@ -92,38 +63,10 @@ def visit(log: Log, outcome: Outcome, *, push: bool = True) -> Steps:
     there = yield from _listing(outcome)
     yield from _check_space(log, there)
     ahead = yield from _pull_operations(log, there.operations, outcome)
-    needed = needed_content(ahead)
-    complete: dict[Digest, Manifest] = {}
-    for digest in needed:
-        manifest = yield from _pull_content(digest, there, outcome)
-        if manifest is not None:
-            complete[digest] = manifest
-    outcome.missing = tuple(sorted(set(needed) - set(complete)))
-    if ahead is not log:
-        fresh = [operation for operation in ahead.operations() if not log.has(operation.id)]
-        for operation in fresh:
-            yield Persist(operation)
-        # Only now: offering one operation also admits what waited for it, which must be durable before.
-        for operation in fresh:
-            log.offer(operation)
-        outcome.operations_in = len(fresh)
-        for operation in ahead.waiting():
-            log.offer(operation)
-    outcome.waiting = len(log.waiting())
+    offered = Offered(there.manifests, lambda: _leaves_there(there, outcome))
+    complete = yield from pull(log, ahead, offered, outcome)
     if push:
         yield from _push(log, complete, there, outcome)
-
-
-def needed_content(log: Log) -> list[Digest]:
-    """Content that resolving this log needs: the base, its files, then visible contributions in canonical order."""
-    if not log.has(log.space):
-        return []
-    needed = [log.genesis.base, log.genesis.files]
-    for view in views.contributions(log).values():
-        if view.visible:
-            extras = view.contribution.extras
-            needed += [view.contribution.weights, *(extras[name] for name in sorted(extras))]
-    return list(dict.fromkeys(needed))
 
 
 # ---------------------------------------------------------------------------------------------------- listing
@@ -182,7 +125,7 @@ def _fetch_operations(names: Sequence[str], outcome: Outcome) -> Generator[Reque
     found: list[tuple[str, Operation]] = []
     for name, answer in zip(names, answers, strict=True):
         try:
-            operation = parse(_bytes_of(answer))
+            operation = parse(bytes_of(answer))
             if operation.name != name:
                 raise DamagedObjectError(f"object holds operation {operation.name}", where=name)
         except ConjoinError as error:
@@ -197,7 +140,7 @@ def _pull_operations(log: Log, names: frozenset[str], outcome: Outcome) -> Gener
     lacking = sorted((name for name in names if not _known(log, name)), key=_place)
     if not lacking:
         return log
-    ahead = _copy(log)
+    ahead = log.copy()
     while lacking:
         dropped: list[str] = []
         before = len(ahead)
@@ -219,66 +162,9 @@ def _offer(ahead: Log, operation: Operation, outcome: Outcome) -> str:
     return verdict.status
 
 
-def _copy(log: Log) -> Log:
-    """A log with the same operations, admitted and waiting; signatures were verified when they were parsed."""
-    copy = Log(log.space)
-    for operation in (*log.operations(), *log.waiting()):
-        copy.offer(operation)
-    return copy
-
-
 def _known(log: Log, name: str) -> bool:
     parts = parse_operation(name)
     return parts is not None and log.has(parts.id)
-
-
-def _bytes_of(answer: bytes | ConjoinError) -> bytes:
-    if isinstance(answer, ConjoinError):
-        raise answer
-    return answer
-
-
-# ---------------------------------------------------------------------------------------------------- content
-def _wanted(manifest: Manifest) -> list[WantedLeaf]:
-    return [WantedLeaf(digest, size) for digest, size in manifest.leaf_lengths().items()]
-
-
-def _pull_content(digest: Digest, there: _There, outcome: Outcome) -> Generator[Request, Any, Manifest | None]:
-    """Complete one manifest and its leaves here; None if something of it cannot be had now."""
-    name = manifest_name(digest)
-    held = name in (yield Held((name,)))
-    if not held and name not in there.manifests:
-        return None
-    source: Request = Read(name) if held else Fetch((name,), MANIFEST_BYTES_MAX)
-    answer = yield source
-    try:
-        data = _bytes_of(answer if held else answer[0])
-        manifest = Manifest.decode(data, digest)
-    except ConjoinError as error:
-        outcome.refuse(name, error, here=held)
-        return None
-    if not (yield from _pull_leaves(digest, manifest, there, outcome)):
-        return None
-    if not held:
-        yield Keep(name, data)
-    return manifest
-
-
-def _pull_leaves(digest: Digest, manifest: Manifest, there: _There, outcome: Outcome) -> Generator[Request, Any, bool]:
-    """Pull the leaves of `manifest` that are not held; whether all are held afterwards."""
-    leaves = _wanted(manifest)
-    held: frozenset[str] = yield Held(tuple(leaf.name for leaf in leaves))
-    lacking = [leaf for leaf in leaves if leaf.name not in held]
-    if not lacking:
-        return True
-    listed = yield from _leaves_there(there, outcome)
-    offered = tuple(leaf for leaf in lacking if leaf.name in listed)
-    if not offered:
-        return False
-    failures: Failures = yield PullLeaves(f"pulling {digest[:8]}", offered)
-    for name, error in failures.items():
-        outcome.refuse(name, error)
-    return len(offered) == len(lacking) and not failures
 
 
 # ---------------------------------------------------------------------------------------------------- pushing
@@ -298,7 +184,7 @@ def _push(log: Log, complete: Mapping[Digest, Manifest], there: _There, outcome:
 
 def _push_content(digest: Digest, manifest: Manifest, there: _There, outcome: Outcome) -> Steps:
     listed = yield from _leaves_there(there, outcome)
-    lacking = tuple(leaf for leaf in _wanted(manifest) if leaf.name not in listed)
+    lacking = tuple(leaf for leaf in wanted_leaves(manifest) if leaf.name not in listed)
     if lacking:
         failures: Failures = yield PushLeaves(f"pushing {digest[:8]}", lacking)
         for name, error in failures.items():

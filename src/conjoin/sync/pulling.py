@@ -1,0 +1,164 @@
+"""What every sync does with what the other side offers: content first, then the operations that need it; no I/O."""
+
+from collections.abc import Callable, Container, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from conjoin.errors import ConjoinError, MissingObjectError, RemoteError
+from conjoin.log import Log, views
+from conjoin.sync.report import Refusal
+from conjoin.sync.requests import (
+    Failures,
+    Fetch,
+    Held,
+    Keep,
+    Persist,
+    PullLeaves,
+    Read,
+    Request,
+    WantedLeaf,
+)
+from conjoin.wire.digest import Digest
+from conjoin.wire.manifest import MANIFEST_BYTES_MAX, Manifest
+from conjoin.wire.objects import manifest_name
+
+REFUSALS_MAX = 10_000
+"""Refusals beyond this number are not described."""
+
+Steps = Generator[Request, Any, None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a sync found; filled while it runs, so that an interrupted one can be reported too."""
+
+    operations_in: int = 0
+    operations_out: int = 0
+    refused: list[Refusal] = field(default_factory=list[Refusal])
+    waiting: int = 0
+    missing: tuple[Digest, ...] = ()
+    failure: ConjoinError | None = None
+
+    def refuse(self, name: str, error: ConjoinError, *, here: bool = False) -> None:
+        """Note that the object `name` was not taken because of `error`; `here`: it is this replica's own copy."""
+        what = f"in this replica: {error.what}" if here else error.what
+        if len(self.refused) < REFUSALS_MAX:
+            self.refused.append(Refusal(name, error.code, what))
+        elif len(self.refused) == REFUSALS_MAX:
+            what = f"more objects were refused; only the first {REFUSALS_MAX} are listed"
+            self.refused.append(Refusal("", RemoteError.code, what))
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What the other side says it has; a hint that saves asking, never believed.
+
+    Attributes:
+        manifests: names of manifests.
+        leaves: how to find out the names of leaves, which costs something in some places.
+    """
+
+    manifests: Container[str]
+    leaves: Callable[[], Generator[Request, Any, Container[str]]]
+
+
+def needed_content(log: Log) -> list[Digest]:
+    """Content that resolving this log needs: the base, its files, then visible contributions in canonical order."""
+    if not log.has(log.space):
+        return []
+    needed = [log.genesis.base, log.genesis.files]
+    for view in views.contributions(log).values():
+        if view.visible:
+            extras = view.contribution.extras
+            needed += [view.contribution.weights, *(extras[name] for name in sorted(extras))]
+    return list(dict.fromkeys(needed))
+
+
+def pull(log: Log, ahead: Log, offered: Offered, outcome: Outcome) -> Generator[Request, Any, dict[Digest, Manifest]]:
+    """Complete here what `ahead` needs as far as it can be had, then take its operations into `log`.
+
+    `ahead` is `log` or a copy of it that has grown. `log` grows only by operations for which a `Persist` request was
+    carried out, and by what waits for ancestors. Returns the manifests that are complete here.
+    """
+    needed = needed_content(ahead)
+    complete: dict[Digest, Manifest] = {}
+    for digest in needed:
+        manifest = yield from pull_content(digest, offered, outcome)
+        if manifest is not None:
+            complete[digest] = manifest
+    outcome.missing = tuple(sorted(set(needed) - set(complete)))
+    if ahead is not log:
+        yield from take(log, ahead, outcome)
+    outcome.waiting = len(log.waiting())
+    return complete
+
+
+def take(log: Log, ahead: Log, outcome: Outcome) -> Steps:
+    """Make durable what `ahead` has and `log` lacks, in causal order, then let `log` have it."""
+    fresh = [operation for operation in ahead.operations() if not log.has(operation.id)]
+    for operation in fresh:
+        yield Persist(operation)
+    # Only now: offering one operation also admits what waited for it, which must be durable before.
+    for operation in fresh:
+        log.offer(operation)
+    outcome.operations_in += len(fresh)
+    for operation in ahead.waiting():
+        log.offer(operation)
+
+
+def pull_content(digest: Digest, offered: Offered, outcome: Outcome) -> Generator[Request, Any, Manifest | None]:
+    """Complete one manifest and its leaves here; None if something of it cannot be had now."""
+    name = manifest_name(digest)
+    held = name in (yield Held((name,)))
+    if not held and name not in offered.manifests:
+        return None
+    source: Request = Read(name) if held else Fetch((name,), MANIFEST_BYTES_MAX)
+    answer = yield source
+    try:
+        data = bytes_of(answer if held else answer[0])
+        manifest = Manifest.decode(data, digest)
+    except ConjoinError as error:
+        _note(outcome, name, error, here=held)
+        return None
+    if not (yield from _pull_leaves(digest, manifest, offered, outcome)):
+        return None
+    if not held:
+        yield Keep(name, data)
+    return manifest
+
+
+def wanted_leaves(manifest: Manifest) -> list[WantedLeaf]:
+    """The leaves of a manifest, with what is needed to judge their bytes."""
+    return [WantedLeaf(digest, size) for digest, size in manifest.leaf_lengths().items()]
+
+
+def bytes_of(answer: bytes | ConjoinError) -> bytes:
+    """The bytes of an answer; raises the error that it is otherwise."""
+    if isinstance(answer, ConjoinError):
+        raise answer
+    return answer
+
+
+def _pull_leaves(
+    digest: Digest, manifest: Manifest, offered: Offered, outcome: Outcome
+) -> Generator[Request, Any, bool]:
+    """Pull the leaves of `manifest` that are not held; whether all are held afterwards."""
+    leaves = wanted_leaves(manifest)
+    held: frozenset[str] = yield Held(tuple(leaf.name for leaf in leaves))
+    lacking = [leaf for leaf in leaves if leaf.name not in held]
+    if not lacking:
+        return True
+    listed = yield from offered.leaves()
+    there = tuple(leaf for leaf in lacking if leaf.name in listed)
+    if not there:
+        return False
+    failures: Failures = yield PullLeaves(f"pulling {digest[:8]}", there)
+    for name, error in failures.items():
+        _note(outcome, name, error)
+    return len(there) == len(lacking) and not failures
+
+
+def _note(outcome: Outcome, name: str, error: ConjoinError, *, here: bool = False) -> None:
+    """Refuse what came and was wrong; what the other side turns out not to have is missing and no fault."""
+    if here or not isinstance(error, MissingObjectError):
+        outcome.refuse(name, error, here=here)
