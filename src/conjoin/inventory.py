@@ -87,7 +87,7 @@ class OperationInfo(Value):
 
 @dataclass(frozen=True, slots=True)
 class Status(Value):
-    """The whole replica at a glance."""
+    """The whole replica at a glance. `unneeded_bytes`: what gc would free now; None where the log has gaps."""
 
     path: str
     space: Digest
@@ -103,6 +103,7 @@ class Status(Value):
     forks: tuple[tuple[str, int, tuple[Digest, ...]], ...]
     missing_objects: int
     size_bytes: int
+    unneeded_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,38 @@ class FsckReport(Value):
     size_bytes: int
     damage: "tuple[Damage, ...]"
     repaired: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Freed(Value):
+    """Content that gc removes.
+
+    Attributes:
+        content: its digest; None for leaves that an interrupted command left.
+        contributions: those that named it, in canonical order.
+        title: of the first of them, for people.
+        why: why nothing needs it any more.
+        objects: how many objects go; 0 where only the note on files outside does.
+        size_bytes: of these objects.
+    """
+
+    content: Digest | None
+    contributions: tuple[Digest, ...]
+    title: str
+    why: str
+    objects: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class GcReport(Value):
+    """What gc removed, or would remove when it is a dry run. `later_bytes`: what nothing needs, within the grace."""
+
+    dry_run: bool
+    freed: tuple[Freed, ...]
+    objects: int
+    size_bytes: int
+    later_bytes: int
 
 
 def count(number: int, noun: str) -> str:

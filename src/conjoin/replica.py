@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -26,6 +26,7 @@ from conjoin.inventory import (
     Added,
     ContributionInfo,
     FsckReport,
+    GcReport,
     Inventory,
     OperationInfo,
     Retracted,
@@ -42,6 +43,7 @@ from conjoin.store.inplace import ReplicaStore
 from conjoin.store.instance import check_instance
 from conjoin.store.keys import SigningKey, create_key, load_key
 from conjoin.store.lock import ReplicaLock
+from conjoin.store.reading import Readers
 from conjoin.wire.contribution import Contribution, canonical_weight
 from conjoin.wire.digest import Digest
 from conjoin.wire.envelope import seal
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
     from conjoin.wire.asset import Asset
     from conjoin.wire.manifest import Manifest
 
+GRACE_SECONDS = 24 * 3600.0
+"""How long gc leaves content alone after it was last needed or written."""
 RETRACTED_ADDS_PER_OPERATION = 12
 SHARD_SIZE_BYTES = 5 * 10**9
 LIMITS = {"deps": 16, "operation_bytes": 65_536, "operations_per_author": 1_000_000}
@@ -286,6 +290,7 @@ class Replica:
             forks=tuple((fork.author, fork.seq, fork.operations) for fork in views.forks(self.log)),
             missing_objects=self.inventory.missing_objects(contributions),
             size_bytes=self._home.size_bytes(),
+            unneeded_bytes=self._unneeded_bytes(),
         )
 
     def find_contribution(self, prefix: str) -> Digest:
@@ -548,24 +553,54 @@ class Replica:
         if isinstance(strategy, str) and len(known) == 1:
             params = {"asset": known[0].digest, **params}
         recipe = self.recipe(strategy, params) if isinstance(strategy, str) else strategy
-        plan = self.plan(recipe, shard_size_bytes=shard_size_bytes, assets=known)
-        with computing_on(device):
-            return execute(
-                plan,
-                self.store,
-                Path(out),
-                threads=threads,
-                memory_bytes=memory_bytes,
-                trust_store=trust_store,
-                running=self.running_sums() if running is True else running or None,
-                progress=progress,
-            )
+        with self.reading():
+            plan = self.plan(recipe, shard_size_bytes=shard_size_bytes, assets=known)
+            with computing_on(device):
+                return execute(
+                    plan,
+                    self.store,
+                    Path(out),
+                    threads=threads,
+                    memory_bytes=memory_bytes,
+                    trust_store=trust_store,
+                    running=self.running_sums() if running is True else running or None,
+                    progress=progress,
+                )
 
     def running_sums(self) -> "RunningSums":
         """The running sums kept here, for `resolve`; a folder that may be removed at any time."""
         from conjoin.executor import RunningSums
 
         return RunningSums(self._home.running)
+
+    def gc(
+        self, *, grace_seconds: float = GRACE_SECONDS, dry_run: bool = False, progress: Progress = SILENT
+    ) -> GcReport:
+        """Remove content that nothing needs: no visible contribution, not the base, no running sum that is kept.
+
+        Operations stay, and so do files that were added in place: only the notes on them go. What is removed comes
+        back with a sync when it is needed again. Merges of contributions whose content is gone can no longer be
+        verified here.
+
+        Args:
+            grace_seconds: how long content stays after it was last needed or written.
+            dry_run: remove nothing, and report what would be.
+            progress: told about the bytes freed.
+
+        Raises:
+            DamagedObjectError: operations or manifests that are needed are damaged: what is needed is not known.
+            LockedError: another command is writing to this replica or reading its content.
+        """
+        if dry_run:
+            self._require_whole_log()
+            return self._collect(grace_seconds, dry_run=True)
+        with self._writing():
+            self._readers.require_none()
+            return self._collect(grace_seconds, dry_run=False, progress=progress)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """A block that reads content for long: `gc` waits for its end."""
+        return self._readers.reading()
 
     def fsck(self, *, repair_from: PathLike | None = None, progress: Progress = SILENT) -> FsckReport:
         """Read every object again and name each damaged one; `repair_from` replaces those that it has intact."""
@@ -592,6 +627,25 @@ class Replica:
         return FsckReport(objects, size_bytes, tuple(d for d in damage if d.name not in repaired), tuple(repaired))
 
     # ------------------------------------------------------------------ inside
+
+    @property
+    def _readers(self) -> Readers:
+        return Readers(self._home.reading)
+
+    def _collect(self, grace_seconds: float, *, dry_run: bool, progress: Progress = SILENT) -> GcReport:
+        from conjoin.upkeep import collect
+
+        leaves = self.running_sums().kept.leaves() if self._home.running.is_dir() else ()
+        return collect(
+            self.log, self.store, leaves=leaves, grace_seconds=grace_seconds, dry_run=dry_run, progress=progress
+        )
+
+    def _unneeded_bytes(self) -> int | None:
+        """What gc would free now; None where that is not known."""
+        try:
+            return self.gc(dry_run=True).size_bytes
+        except DamagedObjectError:
+            return None
 
     def _key(self) -> SigningKey:
         if self._signing_key is None:

@@ -78,7 +78,8 @@ def verify(
         )
     check_output(folder, receipt, plan, progress=progress)
     if recompute:
-        _recompute(folder, receipt, plan, replica, progress)
+        with replica.reading():
+            _recompute(folder, receipt, plan, replica, progress)
     return Verification(
         output=receipt.output,
         root=receipt.root,

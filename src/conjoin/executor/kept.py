@@ -112,6 +112,14 @@ class KeptSums:
             return False
         return True
 
+    def leaves(self) -> frozenset[Digest]:
+        """The leaves of every term of every sum that is kept: to take a term out, its leaves are read again."""
+        names: list[str] = []
+        with suppress(OSError):
+            names = [name for name in os.listdir(self.folder) if is_digest(name)]
+        kept = filter(None, (self.find(Digest(name)) for name in names))
+        return frozenset(leaf for one in kept for term in one.factors for leaf in term.leaves)
+
     def drop(self, place: Digest) -> None:
         """Keep nothing for a place."""
         with suppress(OSError):

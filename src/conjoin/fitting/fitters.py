@@ -100,7 +100,8 @@ def fit(request: Request) -> "Asset":
     for name in fitter.required:
         if not request.options.get(name):
             raise UsageError(f"fit {fitter.name} needs {_spelt(name)}", hint=f"it takes {takes}")
-    return fitter.run(request)
+    with request.replica.reading():
+        return fitter.run(request)
 
 
 def write(asset: "Asset", out: Path) -> None:

@@ -10,11 +10,12 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from conjoin.errors import DeviceError, StoreError
+from conjoin.progress import SILENT, Progress
 from conjoin.store.base import Place, check_leaf, check_object, damaged, is_object, missing, size_limit
 from conjoin.store.files import (
     Bytes,
@@ -138,6 +139,25 @@ class FolderStore:
                     raise
             else:
                 sync_directory(target.parent)
+
+    def discard(self, files: Mapping[str, int], progress: Progress = SILENT) -> None:
+        """Forget many objects, those that are not here as well; durable when it returns.
+
+        Args:
+            files: their names with their sizes in bytes, of which `progress` is told.
+            progress: told about the bytes freed.
+        """
+        changed: set[Path] = set()
+        for name, size_bytes in files.items():
+            assert is_object(name), name
+            target = self.root / name
+            with translated_os_errors(target), suppress(FileNotFoundError):
+                os.unlink(target)
+                changed.add(target.parent)
+            progress.advance(size_bytes)
+        for folder in sorted(changed):
+            with translated_os_errors(folder):
+                sync_directory(folder)
 
     @contextmanager
     def batch(self) -> Generator[None]:

@@ -29,6 +29,7 @@ class Home:
         self.lock = self.local / "lock"
         self.key = self.local / "key"
         self.running = self.local / "running"
+        self.reading = self.local / "reading"
 
     @classmethod
     def of(cls, directory: Path) -> "Home":

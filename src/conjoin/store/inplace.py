@@ -110,6 +110,7 @@ class References:
         self._folder = Path(folder)
         self._lock = threading.Lock()
         self._locations: dict[Digest, list[Location]] = {}
+        self._noted: dict[Digest, frozenset[Digest]] = {}
         self._damaged: list[str] = []
         self._seen: int | None = None
 
@@ -172,6 +173,25 @@ class References:
             self._load()
             return sorted(self._locations)
 
+    def manifests(self) -> frozenset[Digest]:
+        """The manifests with a note on where their leaves are."""
+        with self._lock:
+            self._load()
+            return frozenset(self._noted)
+
+    def leaves_in(self, manifest: Digest) -> frozenset[Digest]:
+        """The leaves that the note of a manifest is about; none where there is no such note."""
+        with self._lock:
+            self._load()
+            return self._noted.get(manifest, frozenset())
+
+    def noted_at(self, manifest: Digest) -> float:
+        """When the note of a manifest was written, in seconds since the epoch; 0 where there is none."""
+        try:
+            return os.stat(self._folder / f"{manifest}.json").st_mtime
+        except FileNotFoundError:
+            return 0.0
+
     def damaged(self) -> list[str]:
         """Paths of notes that are not what was written."""
         with self._lock:
@@ -206,12 +226,14 @@ class References:
             names = sorted(os.listdir(self._folder))
         except FileNotFoundError:
             now, names = 0, []
-        self._locations, self._damaged, self._seen = {}, [], now
+        self._locations, self._noted, self._damaged, self._seen = {}, {}, [], now
         for name in names:
             if name.endswith(".json") and is_digest(name[:-5]):
                 try:
-                    for digest, location in _read_note(self._folder / name):
+                    found = _read_note(self._folder / name)
+                    for digest, location in found:
                         self._locations.setdefault(digest, []).append(location)
+                    self._noted[Digest(name[:-5])] = frozenset(digest for digest, _ in found)
                 except (ConjoinError, OSError, NotRegularError, ValueError, KeyError, TypeError, IndexError):
                     self._damaged.append(os.fspath(self._folder / name))
 

@@ -137,6 +137,8 @@ def status(state: "Status") -> Iterable[Any]:
     yield contributions(state.contributions)
     if state.missing_objects:
         yield f"{count(state.missing_objects, 'object')} missing: sync with a replica that has them before resolve"
+    if state.unneeded_bytes:
+        yield f"{size(state.unneeded_bytes)} are not needed any more: `conjoin gc` frees them"
     if state.damaged:
         yield f"{count(len(state.damaged), 'operation')} damaged: `conjoin fsck --repair-from SOURCE` mends them"
     for author, seq, ids in state.forks:

@@ -1,0 +1,91 @@
+"""The commands that keep a replica in order: gc; each calls the Replica and prints what it reports."""
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from conjoin.apps.cli.options import LOOKING, AsJson, Quiet, Shell, Where, epilog
+from conjoin.errors import UsageError
+
+if TYPE_CHECKING:
+    from conjoin.inventory import GcReport
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command(rich_help_panel=LOOKING, epilog=epilog("conjoin gc --dry-run", "conjoin gc --grace 7d"))(gc)
+
+
+def gc(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    grace: Annotated[
+        str,
+        typer.Option(
+            "--grace", metavar="TIME", help="Leave alone what was needed or written within this time: 30m, 24h, 7d."
+        ),
+    ] = "24h",
+    where: Where = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Remove content that no visible contribution needs.
+
+    Operations stay for ever; so do files that were added in place. A sync brings content back when it is needed again.
+    Merges of contributions whose content is gone can no longer be verified here.
+    """
+    shell = Shell.of(ctx, where, as_json, quiet)
+    grace_seconds = duration(grace)
+    with shell.replica() as replica, shell.bar() as bar:
+        if not (dry_run or shell.as_json or shell.quiet):
+            from conjoin.apps.cli.render import show
+
+            show(_table(replica.gc(grace_seconds=grace_seconds, dry_run=True)))
+        report = replica.gc(grace_seconds=grace_seconds, dry_run=dry_run, progress=bar)
+
+    def human() -> Iterable[Any]:
+        from conjoin.apps.cli.render import count, size
+
+        if dry_run:
+            yield from _table(report)
+        verb = "would free" if dry_run else "freed"
+        yield f"{verb} {size(report.size_bytes)} in {count(report.objects, 'object')}"
+        if report.later_bytes:
+            yield f"{size(report.later_bytes)} more are not needed, but were within the last {grace}"
+
+    shell.tell(report, brief=str(report.size_bytes), human=human)
+
+
+def _table(report: "GcReport") -> list[Any]:
+    """What goes, and why."""
+    from conjoin.apps.cli.render import short, size, table
+
+    if not report.freed:
+        return []
+    rows = [
+        (
+            short(one.contributions[0]) if one.contributions else "-",
+            one.why,
+            size(one.size_bytes),
+            one.title or "-",
+        )
+        for one in report.freed
+    ]
+    return [table(("contribution", "why", "size", "title"), rows, right=("size",)), ""]
+
+
+def duration(text: str) -> float:
+    """Seconds in a text such as `30m`, `24h` or `7d`.
+
+    Raises:
+        UsageError: it is no such text.
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None:
+        raise UsageError(f"{text!r} is not a time", hint="write a number and s, m, h or d: 24h")
+    return float(match[1]) * _SECONDS[match[2]]
