@@ -41,7 +41,7 @@ class Taken:
     Attributes:
         dtype: safetensors name of the dtype.
         shape: its shape.
-        data: its bytes, C order, little-endian.
+        data: its bytes, C order, little-endian, read-only.
         restore: makes an array of the same kind (NumPy; torch on the same device) from bytes, dtype and shape.
     """
 
@@ -51,35 +51,43 @@ class Taken:
     restore: Restore
 
 
-def take(array: Any, where: str) -> Taken:
+def take(array: Any, where: str, *, copy: bool = False) -> Taken:
     """An array as bytes.
 
     Args:
         array: a NumPy array (bfloat16 of ml_dtypes included), a torch tensor, or what `numpy.asarray` takes.
         where: its name in errors.
+        copy: the bytes are kept while the array may change; otherwise they are the array's own where they can be.
 
     Raises:
         UnsupportedDtypeError: its dtype is not one that conjoin carries.
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(array, torch.Tensor):
-        return _take_torch(array, where, torch)
+        return _take_torch(array, where, torch, copy=copy)
     plain = np.asarray(array)
     dtype = _NAMES.get(plain.dtype.name)
     if dtype is None:
         raise _unsupported(str(plain.dtype), where)
     if sys.byteorder == "big" or plain.dtype.byteorder == ">":
         plain = plain.astype(plain.dtype.newbyteorder("<"))
-    data = np.frombuffer(plain.tobytes(), np.uint8)
-    return Taken(dtype, plain.shape, data, _to_numpy)
+    flat = np.ascontiguousarray(plain).reshape(-1).view(np.uint8)
+    return Taken(dtype, plain.shape, _fixed(flat, copy=copy), _to_numpy)
 
 
-def _take_torch(tensor: Any, where: str, torch: Any) -> Taken:
+def _fixed(flat: Bytes, *, copy: bool) -> Bytes:
+    """Bytes that are not written to through what is returned."""
+    data = flat.copy() if copy else flat.view()
+    data.flags.writeable = False
+    return data
+
+
+def _take_torch(tensor: Any, where: str, torch: Any, *, copy: bool) -> Taken:
     dtype = _NAMES.get(str(tensor.dtype).removeprefix("torch."))
     if dtype is None or tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
         raise _unsupported(f"{tensor.dtype} ({tensor.layout})", where)
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    data = flat.view(torch.uint8).numpy().copy() if flat.numel() else np.empty(0, np.uint8)
+    data = flat.view(torch.uint8).numpy() if flat.numel() else np.empty(0, np.uint8)
     device = tensor.device
 
     def restore(result: Bytes, out_dtype: str, shape: tuple[int, ...]) -> Any:
@@ -88,7 +96,7 @@ def _take_torch(tensor: Any, where: str, torch: Any) -> Taken:
             return torch.empty(shape, dtype=kind, device=device)
         return torch.from_numpy(result).view(kind).reshape(shape).to(device)
 
-    return Taken(dtype, tuple(tensor.shape), data, restore)
+    return Taken(dtype, tuple(tensor.shape), _fixed(data, copy=copy), restore)
 
 
 def _to_numpy(data: Bytes, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:

@@ -4,6 +4,7 @@ import secrets
 import warnings as python_warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -21,16 +22,17 @@ from conjoin.errors import (
     WrongBaseError,
 )
 from conjoin.executor.engine import Engine
+from conjoin.executor.held import HeldTensors
+from conjoin.executor.reader import cut_leaves
 from conjoin.executor.sinks import MemorySink
+from conjoin.hashing import expect, leaf_digests
 from conjoin.kernels import FORMATS, count_nonfinite
 from conjoin.plan import NOTHING, Recipe, compare_manifests, make_plan
-from conjoin.store.memory import MemoryStore
 from conjoin.strategies.base import canonical_decimal, find_strategy, parse_decimal
 from conjoin.wire.asset import Asset
 from conjoin.wire.contribution import Contribution, check_weight
-from conjoin.wire.digest import LEAF_BYTES, Digest, leaf_digest, parse_digest, tagged
+from conjoin.wire.digest import Digest, parse_digest, tagged
 from conjoin.wire.manifest import Manifest, TensorEntry, name_problem, shape_problem
-from conjoin.wire.objects import leaf_name
 
 _SIDE_DTYPES = {"U8": np.uint8, "F64": np.float64}
 _ASSET = "asset"
@@ -40,11 +42,13 @@ ONLY = "tensor"
 Model = Mapping[str, Any]
 Extras = Mapping[str, Any]
 """The side-cars of one model by name, each a mapping from tensor name to array, or one array."""
+_Checked = dict[str, Taken]
+"""A model's tensors as bytes, which hold no NaN and no Inf."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A model whose leaves are in a store, and how to give its tensors back as they came."""
+    """A model whose tensors are held, and how to give them back as they came."""
 
     manifest: Manifest
     restores: Mapping[str, Restore]
@@ -90,8 +94,8 @@ def resolve(
         MissingSidecarError, BadSidecarError, MissingAssetError, WrongAssetError, BadRoleError: see there.
         UnknownStrategyError, UnknownParameterError, BadParameterError: see there.
     """
-    store = MemoryStore()
-    origin, kept, found, single = _taken(store, tensors, base, weights, extras)
+    held = HeldTensors()
+    origin, kept, found, single = _taken(held, tensors, base, weights, extras)
     if asset is not None:
         params = {_ASSET: asset.digest, **params}
     if isinstance(strategy, Recipe):
@@ -101,7 +105,7 @@ def resolve(
     else:
         recipe = Recipe.of(strategy, _keyed(strategy, params, [one.digest for one in found]))
     entries = dict(zip(found, kept, strict=True))
-    result, beside = _run(store, origin, entries, recipe, space_of(seed), [] if asset is None else [asset])
+    result, beside = _run(held, origin, entries, recipe, space_of(seed), [] if asset is None else [asset])
     if sidecars is not None:
         sidecars.update(beside)
     return result[ONLY] if single else result
@@ -115,43 +119,48 @@ def digests_of(
     extras: Sequence[Extras] | None = None,
 ) -> list[Digest]:
     """The digests by which `resolve` knows models, in their order; arguments and errors as there."""
-    return [contribution.digest for contribution in _taken(MemoryStore(), tensors, base, weights, extras)[2]]
+    return [contribution.digest for contribution in _taken(HeldTensors(), tensors, base, weights, extras)[2]]
 
 
 def _taken(
-    store: MemoryStore, tensors: Any, base: Any, weights: Sequence[object] | None, extras: Sequence[Extras] | None
+    held: HeldTensors, tensors: Any, base: Any, weights: Sequence[object] | None, extras: Sequence[Extras] | None
 ) -> tuple[_Kept | None, list[_Kept], list[Contribution], bool]:
-    """The base, the models and their contributions as the store holds them; and whether they are single arrays."""
+    """The base, the models and their contributions; and whether they are single arrays. No tensor is copied."""
     models, single = models_of(tensors)
-    origin = None if base is None else _keep(store, _model(base), "the base")
-    kept = [_keep(store, model, f"model {number}") for number, model in enumerate(models)]
-    chosen = [_weight(weight) for weight in weights] if weights is not None else ["1"] * len(kept)
-    if len(chosen) != len(kept):
-        raise BadWeightError(f"{len(chosen)} weights are given for {len(kept)} models", hint="give one for each")
-    if extras is not None:
-        if len(extras) != len(kept):
-            raise BadSidecarError(f"side-cars of {len(extras)} models are given for {len(kept)}", hint="one for each")
-        kept = [_with_extras(store, model, given) for model, given in zip(kept, extras, strict=True)]
-    found = [_contribution(model, origin, weight) for model, weight in zip(kept, chosen, strict=True)]
-    return origin, kept, found, single
+    origin = [] if base is None else [_checked(_model(base), "the base")]
+    checked = [_checked(model, f"model {number}") for number, model in enumerate(models)]
+    chosen = [_weight(weight) for weight in weights] if weights is not None else ["1"] * len(models)
+    if len(chosen) != len(models):
+        raise BadWeightError(f"{len(chosen)} weights are given for {len(models)} models", hint="give one for each")
+    if extras is not None and len(extras) != len(models):
+        raise BadSidecarError(f"side-cars of {len(extras)} models are given for {len(models)}", hint="one for each")
+    beside = [_checked_extras(given) for given in extras or [{}] * len(models)]
+    kept = iter(_hold(held, [*origin, *checked, *(side for sides in beside for side in sides.values())]))
+    first = next(kept) if origin else None
+    plain = list(islice(kept, len(models)))
+    whole = [
+        replace(model, extras={name: next(kept).manifest for name in sides}) if sides else model
+        for model, sides in zip(plain, beside, strict=True)
+    ]
+    found = [_contribution(model, first, weight) for model, weight in zip(whole, chosen, strict=True)]
+    return first, whole, found, single
 
 
-def _with_extras(store: MemoryStore, kept: _Kept, extras: Extras) -> _Kept:
-    held = {name: _keep(store, _model(given), f"side-car {name}").manifest for name, given in extras.items()}
-    return replace(kept, extras=held)
+def _checked_extras(extras: Extras, *, copy: bool = False) -> dict[str, _Checked]:
+    return {name: _checked(_model(given), f"side-car {name}", copy=copy) for name, given in extras.items()}
 
 
 class Payloads:
     """The tensors that a CRDTMergeState carries along, by contribution; grows only."""
 
     def __init__(self) -> None:
-        self.store = MemoryStore()
+        self.held = HeldTensors()
         self.kept: dict[Digest, tuple[Contribution, _Kept, bool]] = {}
 
     def take_over(self, other: "Payloads") -> None:
         """Keep everything that `other` keeps too."""
         if not other.kept.keys() <= self.kept.keys():
-            self.store.take_over(other.store)
+            self.held.take_over(other.held)
             self.kept = {**other.kept, **self.kept}
 
 
@@ -182,10 +191,13 @@ class CRDTMergeState:
             params: the strategy's parameters; one that is given per contribution takes a mapping by digest.
         """
         self._strategy, self._params = strategy, params
-        Recipe.of(strategy, {_ASSET: NOTHING, **params} if _takes_asset(strategy) else params)  # refused here if at all
+        self._takes_asset = any(parameter.kind == "asset" for parameter in find_strategy(strategy).parameters)
+        self._recipe = Recipe.of(strategy, {_ASSET: NOTHING, **params} if self._takes_asset else params)
         self._space = space_of(seed)
         self.payloads = Payloads()
-        self._base = None if base is None else _keep(self.payloads.store, _model(base), "the base")
+        self._base = None
+        if base is not None:
+            self._base = _hold(self.payloads.held, [_checked(_model(base), "the base", copy=True)])[0]
         self._node = node or secrets.token_hex(8)
         self._state = MergeState()
 
@@ -202,10 +214,12 @@ class CRDTMergeState:
             MismatchedTensorsError: tensors differ from the base's in name, shape or dtype.
             NonFiniteError, UnsupportedDtypeError, BadWeightError: see there.
         """
-        kept = _keep(self.payloads.store, _model(tensors), "the model")
+        kept = _hold(self.payloads.held, [_checked(_model(tensors), "the model", copy=True)])[0]
         if self._base is not None:
             _require_fit(self._base.manifest, kept.manifest)
-        kept = _with_extras(self.payloads.store, kept, extras or {})
+        sides = _checked_extras(extras or {}, copy=True)
+        beside = _hold(self.payloads.held, list(sides.values()))
+        kept = replace(kept, extras={name: side.manifest for name, side in zip(sides, beside, strict=True)})
         contribution = _contribution(kept, self._base, _weight(weight))
         self._state |= self._state.add(node or self._node, contribution.digest)
         self.payloads.kept.setdefault(contribution.digest, (contribution, kept, not isinstance(tensors, Mapping)))
@@ -243,12 +257,14 @@ class CRDTMergeState:
 
         Raises: see the function `resolve`.
         """
-        learned = {} if asset is None else {_ASSET: asset.digest}
-        recipe = Recipe.of(self._strategy, {**learned, **self._params})
+        recipe = self._recipe
+        if asset is not None or self._takes_asset:
+            learned = {} if asset is None else {_ASSET: asset.digest}
+            recipe = Recipe.of(self._strategy, {**learned, **self._params})
         chosen = [self.payloads.kept[digest] for digest in self.visible]
         entries = {contribution: kept for contribution, kept, _ in chosen}
         assets = [] if asset is None else [asset]
-        result, _ = _run(self.payloads.store, self._base, entries, recipe, self._space, assets)
+        result, _ = _run(self.payloads.held, self._base, entries, recipe, self._space, assets)
         return result[ONLY] if all(single for _, _, single in chosen) else result
 
     @property
@@ -283,7 +299,7 @@ class CRDTMergeState:
 
 
 def _run(
-    store: MemoryStore,
+    held: HeldTensors,
     base: _Kept | None,
     entries: Mapping[Contribution, _Kept],
     recipe: Recipe,
@@ -304,12 +320,12 @@ def _run(
         assets=assets,
     )
     sink = MemorySink((*plan.tensors, *plan.side_tensors))
-    Engine(plan, store, sink, trusted=True).run()
+    Engine(plan, held, sink).run()
     for text in sorted(sink.warnings):
         python_warnings.warn(text, stacklevel=3)
     restores: dict[str, Restore] = {}
-    for one in (*entries.values(), *([] if base is None else [base])):
-        restores = {**one.restores, **restores}
+    for one in (*([] if base is None else [base]), *reversed(list(entries.values()))):
+        restores.update(one.restores)
     beside = {t.name: sink.arrays[t.name].view(_SIDE_DTYPES[t.dtype]) for t in plan.side_tensors}
     return {t.name: restores[t.name](sink.arrays[t.name], t.dtype, t.shape) for t in plan.tensors}, beside
 
@@ -333,36 +349,40 @@ def _model(given: Any) -> Model:
     return given if isinstance(given, Mapping) else {ONLY: given}
 
 
-def _keep(store: MemoryStore, model: Model, where: str) -> _Kept:
-    """Put a model's leaves into the store; refuse what the gate for files refuses."""
-    entries: list[TensorEntry] = []
-    restores: dict[str, Restore] = {}
+def _checked(model: Model, where: str, *, copy: bool = False) -> _Checked:
+    """A model's tensors as bytes; refuse what the gate for files refuses."""
+    found: _Checked = {}
     bad: list[str] = []
     for name, array in model.items():
-        taken = take(array, f"tensor {name!r:.80} of {where}")
+        taken = take(array, f"tensor {name!r:.80} of {where}", copy=copy)
         problem = name_problem(name) or shape_problem(taken.shape)
         if problem:
             raise MalformedCheckpointError(f"tensor {name!r:.80}: {problem}", where=where)
         if taken.dtype in FORMATS and count_nonfinite(taken.data.view(FORMATS[taken.dtype].raw), taken.dtype):
             bad.append(name)
-        entries.append(TensorEntry(name, taken.dtype, taken.shape, _keep_leaves(store, taken)))
-        restores[name] = taken.restore
+        found[name] = taken
     if bad:
         raise NonFiniteError(
             f"{len(bad)} tensors hold NaN or Inf: {', '.join(sorted(bad)[:20])}",
             where=where,
             hint="this fine-tune diverged; merge an earlier one",
         )
-    return _Kept(Manifest.of(entries), restores)
+    return found
 
 
-def _keep_leaves(store: MemoryStore, taken: Taken) -> tuple[Digest, ...]:
-    leaves: list[Digest] = []
-    for start in range(0, len(taken.data), LEAF_BYTES):
-        piece = taken.data[start : start + LEAF_BYTES].data
-        leaves.append(leaf_digest(piece))
-        store.put(leaf_name(leaves[-1]), piece)
-    return tuple(leaves)
+def _hold(held: HeldTensors, models: Sequence[_Checked]) -> list[_Kept]:
+    """Hold the tensors of models under the digests of their leaves, which are hashed side by side."""
+    pieces = [cut_leaves(taken.data.data) for model in models for taken in model.values()]
+    expect(sum(taken.data.nbytes for model in models for taken in model.values()))
+    digests = iter(leaf_digests([piece for some in pieces for piece in some]))
+    leaves = iter([tuple(islice(digests, len(some))) for some in pieces])
+    kept: list[_Kept] = []
+    for model in models:
+        entries = [TensorEntry(name, taken.dtype, taken.shape, next(leaves)) for name, taken in model.items()]
+        for entry in entries:
+            held.hold(entry.leaves, model[entry.name].data)
+        kept.append(_Kept(Manifest.of(entries), {name: taken.restore for name, taken in model.items()}))
+    return kept
 
 
 def _require_fit(base: Manifest, model: Manifest) -> None:
@@ -383,10 +403,6 @@ def _weight(value: object) -> str:
         return check_weight(canonical_decimal(parse_decimal(value, "a weight")))
     except BadParameterError as cause:
         raise BadWeightError(cause.what, hint=cause.hint) from cause
-
-
-def _takes_asset(strategy: str) -> bool:
-    return any(parameter.kind == "asset" for parameter in find_strategy(strategy).parameters)
 
 
 def space_of(seed: object) -> Digest:

@@ -21,7 +21,7 @@ from typing import Self, TypeVar
 from conjoin.crdt.context import CausalContext, Dot, check_dot
 from conjoin.errors import CopiedReplicaError, MalformedOperationError, UnknownDigestError
 from conjoin.wire.canonical import Json
-from conjoin.wire.digest import Digest, leaf_digest, merkle_root, parse_digest, raw
+from conjoin.wire.digest import Digest, merkle_root_of, parse_digest, raw
 
 FORMAT = "conjoin/state/1"
 T = TypeVar("T")
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 def root_of(digests: Iterable[str]) -> Digest:
     """The root over a set of digests: Merkle root over the leaf digests of their 32 bytes in canonical order."""
-    return merkle_root([leaf_digest(raw(Digest(digest))) for digest in sorted(set(digests))])
+    return merkle_root_of([raw(Digest(digest)) for digest in sorted(set(digests))])
 
 
 def _no_adds() -> Mapping[Dot, str]:

@@ -4,20 +4,22 @@ Work is grouped into stages. A pass that covers the whole model ends a stage; in
 its remaining passes, and in its last stage through the strategy itself, without waiting for other tensors.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
+from math import inf
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from conjoin.executor.held import HeldTensors
 from conjoin.executor.jobs import Job, Jobs, Limits, Step
 from conjoin.executor.reader import Reader
 from conjoin.executor.running import EXTRA_BYTES, RunningJobs, RunningSums
 from conjoin.executor.sinks import Sink
-from conjoin.executor.slices import Slice, cost_bytes, cut, read_bytes, scope_of, together_of
+from conjoin.executor.slices import PIECE_BYTES, Slice, cost_bytes, cut, read_bytes, scope_of, together_of
 from conjoin.executor.workers import MEMORY_BYTES, Item, pool, run_all, worker_count
 from conjoin.hashing import expect
 from conjoin.kernels import fold_blocks
@@ -47,7 +49,7 @@ class Engine:
     def __init__(
         self,
         plan: Plan,
-        store: Store,
+        inputs: Store | HeldTensors,
         sink: Sink,
         *,
         trusted: bool = False,
@@ -55,13 +57,14 @@ class Engine:
         done: Mapping[int, Leaves] | None = None,
         running: RunningSums | None = None,
     ) -> None:
+        """Begin with what is `done`. Inputs that are held are not verified, and what is made of them is not hashed."""
         self._plan = plan
         self._sink = sink
         self._progress = progress
-        self._reader = Reader(store, trusted=trusted)
+        self._inputs = inputs
+        self._reader = inputs if isinstance(inputs, HeldTensors) else Reader(inputs, trusted=trusted)
         self._trusted = trusted
         self._limits = Limits(0, 0)
-        self._store = store
         self._running = running
         self._leaves = dict(done or {})
         self._segments = [_segments(group) for group in plan.groups]
@@ -77,19 +80,23 @@ class Engine:
             MissingObjectError, DamagedObjectError, ChangedFileError: an input is not what the plan says.
         """
         kinds = _by_kind(self._plan)
-        workers = workers_for(self._plan, threads, memory_bytes, running=self._running is not None)
-        expect(sum(self._hash_bytes(task) for task in self._plan.tasks))
+        workers = _workers(self._plan, kinds, threads, memory_bytes, running=self._running is not None)
+        if not isinstance(self._inputs, HeldTensors):
+            expect(sum(self._hash_bytes(task) for task in self._plan.tasks))
         for stage in range(max([1, *map(len, self._segments)])):
             opened = self._open(stage)
             if not opened:
                 continue
             last = stage == max(map(len, self._segments), default=1) - 1
             self._progress.start("merge" if last else "measure", sum(map(_work_bytes, opened.values())))
-            for indices, count in zip(kinds, workers, strict=True):
+            for indices, most in zip(kinds, workers, strict=True):
+                mine = [opened[index] for index in indices if index in opened]
+                if not mine:
+                    continue
+                count = most if threads is not None else min(most, self._worthwhile(mine))
                 self._limits = Limits.of((memory_bytes or MEMORY_BYTES) // count)
                 jobs = self._new_jobs()
-                mine = [opened[index] for index in indices if index in opened]
-                total = sum(self._cost(one) for one in mine)
+                total = sum(self._cost(one) for one in mine) if count > 1 else inf
                 with pool(count) as executor:
                     run_all(executor, count, (self._begin(one) for one in mine), jobs.run, total)
             self._finish_model_passes(stage)
@@ -97,9 +104,20 @@ class Engine:
 
     def _new_jobs(self) -> Jobs:
         plain = self._plan, self._reader, self._sink, self._limits
+        if isinstance(self._inputs, HeldTensors):
+            return Jobs(*plain, trusted=True, hashed=False)
         if self._running is None:
             return Jobs(*plain, trusted=self._trusted)
-        return RunningJobs(*plain, trusted=self._trusted, store=self._store, sums=self._running)
+        return RunningJobs(*plain, trusted=self._trusted, store=self._inputs, sums=self._running)
+
+    def _worthwhile(self, mine: Sequence[_Open]) -> int:
+        """How many workers have enough to do: as many as there are slices, and for what is little one is cheaper."""
+        if scope_of(self._plan, mine[0].task) is Scope.MATRIX:
+            return len(mine)
+        enough = sum(map(_work_bytes, mine)) // PIECE_BYTES
+        if enough <= 1:
+            return 1
+        return max(min(enough, sum(len(self._jobs_of(one, one.steps[0])) for one in mine)), 1)
 
     def _open(self, stage: int) -> dict[int, _Open]:
         """The tensors that have something to do in a stage, by index."""
@@ -244,8 +262,15 @@ def workers_for(plan: Plan, threads: int | None, memory_bytes: int | None, *, ru
     Raises:
         UsageError, MemoryBudgetError: see `worker_count`.
     """
+    return _workers(plan, _by_kind(plan), threads, memory_bytes, running=running)
+
+
+def _workers(
+    plan: Plan, kinds: Sequence[Sequence[int]], threads: int | None, memory_bytes: int | None, *, running: bool
+) -> list[int]:
+    """How many workers may run at once, for tensors of each kind."""
     extra = EXTRA_BYTES if running else 0
-    return [worker_count(threads, memory_bytes, *_dearest(plan, indices, extra)) for indices in _by_kind(plan)]
+    return [worker_count(threads, memory_bytes, *_dearest(plan, indices, extra)) for indices in kinds]
 
 
 def _by_kind(plan: Plan) -> tuple[list[int], list[int]]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import chain, islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from conjoin.errors import BrokenStrategyError
-from conjoin.executor.reader import Bytes, OpenSlice, Reader, cut_leaves, leaves_of, parts_of, room_bytes
+from conjoin.executor.reader import Bytes, OpenSlice, cut_leaves, leaves_of, parts_of, room_bytes
 from conjoin.executor.sinks import Sink
 from conjoin.executor.slices import Slice, cut, pieces, read_bytes, sampled, scope_of, sides_of, together_of
 from conjoin.hashing import leaf_digests, width
@@ -20,7 +20,7 @@ from conjoin.kernels import FORMATS, block_count, coefficients, linear
 from conjoin.plan import Plan
 from conjoin.plan.sides import side_name
 from conjoin.plan.tasks import Group, Leaves, Task
-from conjoin.strategies.base import Block, Extra, Made, Pass, Scope, Strategy
+from conjoin.strategies.base import Block, Extra, Made, Pass, RawArray, Scope, Strategy
 from conjoin.wire.digest import LEAF_BYTES
 
 _ONE = coefficients([Fraction(1)])
@@ -94,15 +94,30 @@ class Limits:
         return share if job.step == "make" else max(share, 1 / _MEASURED_MAX)
 
 
-class Jobs:
-    """The jobs of one run; any thread may call them."""
+class SliceReader(Protocol):
+    """Where the bytes of slices come from; any thread reads."""
 
-    def __init__(self, plan: Plan, reader: Reader, sink: Sink, limits: Limits, *, trusted: bool) -> None:
+    def read(self, wanted: Sequence[tuple[Task, Slice]]) -> list[list[Bytes]]:
+        """The bytes of slices from each of their tasks' `reads`, read-only; valid until this thread reads again."""
+        ...
+
+    def open(self, task: Task, part: Slice, *, unproven: bool = False) -> OpenSlice | None:
+        """A slice to be read in pieces; None where it is better read whole."""
+        ...
+
+
+class Jobs:
+    """The jobs of one run; any thread may call them. Where `hashed` is false, results have no leaves."""
+
+    def __init__(
+        self, plan: Plan, reader: SliceReader, sink: Sink, limits: Limits, *, trusted: bool, hashed: bool = True
+    ) -> None:
         self._plan = plan
         self._reader = reader
         self._sink = sink
         self._limits = limits
         self._trusted = trusted
+        self._hashed = hashed
         self._local = threading.local()
 
     def run(self, jobs: Sequence[Job]) -> list[Any]:
@@ -111,7 +126,7 @@ class Jobs:
         What needs no proof is read in pieces that stay in a core's cache; the rest in batches, hashed side by side.
         """
         results: list[Any] = [None] * len(jobs)
-        made = _Unhashed(results, self._buffer())
+        made = _Unhashed(results, self._buffer)
         start = 0
         while start < len(jobs):
             job, stop = jobs[start], start + 1
@@ -140,14 +155,14 @@ class Jobs:
             self._make(job, read, index, results, made)
             return
         assert job.step != "choose"
-        parts = [job.part] if job.every is None else sampled(job.part, job.every)
+        parts = [job.part] if job.every in (None, 1) else sampled(job.part, job.every)
         results[index] = self._measured(job, job.step, read(parts), sum(part.elements for part in parts))
 
     def _make(self, job: Job, read: Read, index: int, results: list[Any], made: "_Unhashed") -> None:
         """Make a slice of the output and write it, piece by piece."""
-        results[index] = leaves = self._known_leaves(job)
+        results[index] = leaves = self._known_leaves(job) if self._hashed else ()
         for piece in self._pieces(job):
-            data = self._made(replace(job, part=piece), read([piece]))
+            data = self._made(job if piece == job.part else replace(job, part=piece), read([piece]))
             if data is None:
                 results[index] = ()
                 return
@@ -158,7 +173,8 @@ class Jobs:
 
     def _pieces(self, job: Job) -> list[Slice]:
         """The parts of a job's slice that are worked on one after the other."""
-        whole = scope_of(self._plan, job.task) is Scope.MATRIX or room_bytes(job.out_bytes) > len(self._buffer())
+        large = room_bytes(job.out_bytes) > self._limits.unhashed_bytes
+        whole = large or scope_of(self._plan, job.task) is Scope.MATRIX
         return [job.part] if whole else pieces(job.task, job.part, together_of(self._plan, job.task))
 
     def _buffer(self) -> Bytes:
@@ -250,9 +266,8 @@ class Jobs:
             )
             for side, read in zip(job.task.sides, inputs.sides, strict=True)
         }
-        head = head_of(self._plan, job.task, job.part)
         values = {"measured": job.measured, "extras": extras, "warn": self._sink.warn}
-        return replace(head, tensors=tuple(arrays), base=base, **values)
+        return head_of(self._plan, job.task, job.part, tensors=tuple(arrays), base=base, **values)
 
 
 def _read_opened(opened: OpenSlice, parts: Sequence[Slice]) -> Inputs:
@@ -271,13 +286,21 @@ def _read_whole(job: Job, arrays: list[list[Bytes]], parts: Sequence[Slice]) -> 
     )
 
 
-def head_of(plan: Plan, task: Task, part: Slice) -> Block:
-    """The block of a slice, without its tensors and what was measured."""
+def head_of(
+    plan: Plan,
+    task: Task,
+    part: Slice,
+    *,
+    tensors: tuple[RawArray, ...] = (),
+    base: RawArray | None = None,
+    **more: Any,
+) -> Block:
+    """The block of a slice; without `more`, as far as the plan knows it."""
     assert task.group is not None
     group = plan.groups[task.group]
     return Block(
-        tensors=(),
-        base=None,
+        tensors=tensors,
+        base=base,
         weights=group.weights,
         contributions=group.contributions,
         format=task.dtype,
@@ -289,15 +312,16 @@ def head_of(plan: Plan, task: Task, part: Slice) -> Block:
         seeds=plan.seeds,
         strategy=group.strategy.name,
         fitted=group.fitted,
+        **more,
     )
 
 
 class _Unhashed:
     """Copies of finished slices whose leaves are still to be hashed: many side by side."""
 
-    def __init__(self, results: list[Any], buffer: Bytes) -> None:
+    def __init__(self, results: list[Any], buffer: Callable[[], Bytes]) -> None:
         self._results = results
-        self._buffer = buffer
+        self._buffer_of_thread = buffer
         self._slices: list[tuple[int, Bytes]] = []
         self._used = 0
         self._filled = 0
@@ -305,13 +329,13 @@ class _Unhashed:
     def append(self, index: int, data: Bytes, size: int) -> None:
         """Take the next bytes of the result `index`, which has so many; all at once where the buffer is too small."""
         if not self._slices or self._slices[-1][0] != index:
-            room = room_bytes(size)
-            if self._used + room > len(self._buffer):
+            room, buffer = room_bytes(size), self._buffer_of_thread()
+            if self._used + room > len(buffer):
                 self.hash()
-            if room > len(self._buffer):
+            if room > len(buffer):
                 self._results[index] = tuple(leaf_digests(cut_leaves(data.data)))
                 return
-            self._slices.append((index, self._buffer[self._used : self._used + size]))
+            self._slices.append((index, buffer[self._used : self._used + size]))
             self._used += room
             self._filled = 0
         self._slices[-1][1][self._filled : self._filled + len(data)] = data
@@ -319,6 +343,8 @@ class _Unhashed:
 
     def hash(self) -> None:
         """Put the leaves of all slices into their results, and forget the slices."""
+        if not self._slices:
+            return
         leaves = iter(leaf_digests([view for _, data in self._slices for view in cut_leaves(data.data)]))
         for index, data in self._slices:
             self._results[index] = tuple(islice(leaves, -(-len(data) // LEAF_BYTES)))

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from conjoin.executor.jobs import Inputs, Job, Jobs, Limits, head_of
+from conjoin.executor.jobs import Inputs, Job, Jobs, Limits, SliceReader, head_of
 from conjoin.executor.kept import Kept, KeptSums, Term
-from conjoin.executor.reader import Bytes, Reader
+from conjoin.executor.reader import Bytes
 from conjoin.executor.sinks import Sink
 from conjoin.executor.slices import Slice, cut, scope_of
 from conjoin.kernels import FORMATS, RunningSum, Way, running_delta_sum, running_linear, running_sum, way
@@ -128,7 +128,15 @@ class RunningJobs(Jobs):
     """Jobs that make what they can from running sums."""
 
     def __init__(
-        self, plan: Plan, reader: Reader, sink: Sink, limits: Limits, *, trusted: bool, store: Store, sums: RunningSums
+        self,
+        plan: Plan,
+        reader: SliceReader,
+        sink: Sink,
+        limits: Limits,
+        *,
+        trusted: bool,
+        store: Store,
+        sums: RunningSums,
     ) -> None:
         super().__init__(plan, reader, sink, limits, trusted=trusted)
         self._store = store

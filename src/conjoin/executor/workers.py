@@ -5,15 +5,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from conjoin.errors import MemoryBudgetError, UsageError
 from conjoin.store.files import cores
 
 MEMORY_BYTES = 512 * 1024 * 1024
 """Default budget for buffers."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +60,14 @@ def worker_count(threads: int | None, memory_bytes: int | None, cost_bytes: int,
     return min(wanted, budget // cost_bytes) if cost_bytes else wanted
 
 
-class _Here(Executor):
-    """Runs jobs at once in the thread that submits them."""
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run the job and return its result as a finished future."""
-        future: Future[T] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
-
-
 @contextmanager
-def pool(workers: int) -> Generator[Executor]:
-    """Threads for `workers` jobs at once; on the way out, however that is, jobs that have not begun are dropped."""
+def pool(workers: int) -> Generator[Executor | None]:
+    """Threads for `workers` jobs at once; on the way out, however that is, jobs that have not begun are dropped.
+
+    None for one worker, which is the thread that asks.
+    """
     if workers == 1:
-        yield _Here()
+        yield None
         return
     threads = ThreadPoolExecutor(workers, thread_name_prefix="conjoin")
     try:
@@ -85,18 +76,20 @@ def pool(workers: int) -> Generator[Executor]:
         threads.shutdown(wait=True, cancel_futures=True)
 
 
-def run_all(executor: Executor, workers: int, starts: Iterable[Iterable[Item]], work: Work, total: float) -> None:
+def run_all(
+    executor: Executor | None, workers: int, starts: Iterable[Iterable[Item]], work: Work, total: float
+) -> None:
     """Run every item and what follows from it; items of an earlier start go first, and few starts are open at once.
 
     Items go to workers in bundles, full ones at first and small ones near the end, so that no worker waits for another
     for long. The first failure is raised once; jobs that run then finish, and no other begins.
 
     Args:
-        executor: a pool.
+        executor: from `pool`.
         workers: how many run at once.
         starts: the items that can begin, tensor by tensor.
         work: does a bundle of jobs.
-        total: the cost of all items.
+        total: the cost of all items; infinite where bundles may be full to the end.
     """
     opened = iter(starts)
     ready: deque[Item] = deque()
@@ -104,15 +97,21 @@ def run_all(executor: Executor, workers: int, starts: Iterable[Iterable[Item]], 
     while True:
         while len(running) < 2 * workers and (bundle := _bundle(opened, ready, min(1.0, total / (3 * workers)))):
             total -= sum(item.cost for item in bundle)
+            if executor is None:
+                _follow(bundle, work([item.job for item in bundle]), ready)
+                continue
             running[executor.submit(work, [item.job for item in bundle])] = bundle
         if not running:
             return
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
-            follow: list[Item] = []
-            for item, result in zip(running.pop(future), future.result(), strict=True):
-                follow += item.then(result)
-            ready.extendleft(reversed(follow))
+            _follow(running.pop(future), future.result(), ready)
+
+
+def _follow(bundle: Sequence[Item], results: Sequence[Any], ready: deque[Item]) -> None:
+    """Put what the results of a bundle have made possible before everything else."""
+    follow = [item for done, result in zip(bundle, results, strict=True) for item in done.then(result)]
+    ready.extendleft(reversed(follow))
 
 
 def _bundle(opened: Iterator[Iterable[Item]], ready: deque[Item], size: float) -> list[Item]:

@@ -24,7 +24,6 @@ from conjoin.strategies.genome import measured_whole
 from conjoin.wire.asset import Asset
 from conjoin.wire.digest import Digest, sha256
 from conjoin.wire.manifest import Manifest
-from conjoin.wire.objects import leaf_name
 
 
 class Place(Protocol):
@@ -123,8 +122,7 @@ class InMemory:
         )
 
     def _patterns(self, leaves: Leaves, dtype: str) -> RawArray:
-        pieces = b"".join(self._state.payloads.store.get(leaf_name(leaf)) for leaf in leaves)
-        return np.frombuffer(pieces, FORMATS[dtype].raw)
+        return self._state.payloads.held.tensor(leaves).view(FORMATS[dtype].raw)
 
     def _merge(self, block: Block, asset: Asset) -> RawArray:
         params = self._strategy.parse(self._params)

@@ -67,6 +67,8 @@ def compare_tensors(base: Iterable[Described], other: Iterable[Described]) -> li
 
 def compare_manifests(base: Manifest, other: Manifest) -> list[str]:
     """How the tensors of `other` differ from those of `base`, one line per tensor, in name order."""
+    if base.described == other.described:
+        return []
     return [str(difference) for difference in compare_tensors(base.tensors, other.tensors)]
 
 

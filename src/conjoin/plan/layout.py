@@ -62,16 +62,21 @@ class SideFile:
         return self.entry.name
 
 
-def lay_out_shards(tensors: Sequence[OutTensor], shard_size_bytes: int) -> tuple[Shard, ...]:
-    """Assign tensors, in the order given, to files of at most `shard_size_bytes` of data each.
-
-    A tensor is never cut; one larger than the limit gets a file of its own.
+def require_shard_size(shard_size_bytes: int) -> None:
+    """Refuse a limit that no file can keep.
 
     Raises:
         UsageError: the shard size is not positive.
     """
     if shard_size_bytes <= 0:
         raise UsageError(f"the shard size is {shard_size_bytes} bytes", hint="give a positive size, for example 5GB")
+
+
+def lay_out_shards(tensors: Sequence[OutTensor], shard_size_bytes: int) -> tuple[Shard, ...]:
+    """Assign tensors, in the order given, to files of at most `shard_size_bytes` of data each.
+
+    A tensor is never cut; one larger than the limit gets a file of its own.
+    """
     parts: list[list[OutTensor]] = [[]]
     filled = 0
     for tensor in tensors:

@@ -19,6 +19,7 @@ from conjoin.plan.layout import (
     choose_side_files,
     encode_index,
     lay_out_shards,
+    require_shard_size,
     side_shard_of,
 )
 from conjoin.plan.recipe import Recipe
@@ -59,12 +60,10 @@ class Plan:
         tasks: one per tensor (tied tensors: one for all), in name order.
         groups: what each strategy sees as one model.
         tensors: the output's tensors in name order.
-        shards: the output's files.
-        index: bytes of the index file, None for a single shard.
         side_files: the base's files that come along.
+        shard_size_bytes: largest size of the data in one output file.
         assets: what was learned or searched for this merge.
-        side_shard: the file of what strategies write beside the tensors, None where they write nothing.
-        side_tensors: what is in it.
+        side_tensors: what strategies write beside the tensors.
     """
 
     space: Digest
@@ -77,13 +76,25 @@ class Plan:
     tasks: tuple[Task, ...]
     groups: tuple[Group, ...]
     tensors: tuple[OutTensor, ...]
-    shards: tuple[Shard, ...]
-    index: bytes | None
     side_files: tuple[SideFile, ...]
     shard_size_bytes: int
     assets: tuple[Asset, ...] = ()
-    side_shard: Shard | None = None
     side_tensors: tuple[OutTensor, ...] = ()
+
+    @cached_property
+    def shards(self) -> tuple[Shard, ...]:
+        """The output's files, which a merge in memory does not have."""
+        return lay_out_shards(self.tensors, self.shard_size_bytes)
+
+    @cached_property
+    def index(self) -> bytes | None:
+        """Bytes of the index file, None for a single shard."""
+        return encode_index(self.shards, self.tensors)
+
+    @cached_property
+    def side_shard(self) -> Shard | None:
+        """The file of what strategies write beside the tensors, None where they write nothing."""
+        return side_shard_of(self.side_tensors) if self.side_tensors else None
 
     @property
     def added_files(self) -> tuple[str, ...]:
@@ -148,7 +159,9 @@ def make_plan(
         MismatchedTensorsError: tensors do not fit; every difference of every contribution is listed.
         MissingBaseError, BadWeightError: see there.
         BadRecipeError: a rule matches no tensor.
+        UsageError: the shard size is not positive.
     """
+    require_shard_size(shard_size_bytes)
     chosen = sorted({digest: (digest, weights, weight) for digest, weights, weight in contributions}.values())
     if not chosen:
         raise NothingVisibleError(
@@ -176,7 +189,6 @@ def make_plan(
         )
     )
     _require_rules_match(recipe, [tensor.name for tensor in tensors])
-    shards = lay_out_shards(tensors, shard_size_bytes)
     changed = any(task.out_dtype != task.dtype for task in tasks)
     root = root_of([digest for digest, _, _ in chosen])
     return Plan(
@@ -190,12 +202,9 @@ def make_plan(
         tasks=tuple(tasks),
         groups=tuple(groups),
         tensors=tensors,
-        shards=shards,
-        index=encode_index(shards, tensors),
         side_files=choose_side_files(files, recipe.out_dtype if changed else None),
         shard_size_bytes=shard_size_bytes,
         assets=tuple(applied[digest] for digest in sorted(applied)),
-        side_shard=side_shard_of(side_tensors) if side_tensors else None,
         side_tensors=side_tensors,
     )
 

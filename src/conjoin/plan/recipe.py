@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
@@ -229,7 +229,7 @@ class Recipe:
 
     def weight_of(self, contribution: str, own: str) -> Fraction:
         """The exact weight of a contribution whose own weight is `own`."""
-        return Fraction(self.weights.get(contribution, own))
+        return _exact(self.weights.get(contribution, own))
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as a JSON value: every field, every parameter."""
@@ -271,6 +271,9 @@ class Recipe:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+
+_exact = lru_cache(1024)(Fraction)
+"""Most contributions have the same weight, and to read one takes longer than all else that a plan does with it."""
 
 _RECIPE_FIELDS = ("strategy", "params", "version", *(f.name for f in fields(Recipe) if f.name != "step"))
 _RULE_FIELDS = ("tensors", "strategy", "params", "version")

@@ -152,6 +152,8 @@ def require_fit(base: Manifest | None, sources: Sequence[Source], recipe: Recipe
     problems: list[str] = []
     expected = sources[0].weights if base is None else base
     for source in sources:
+        if source.weights.described == expected.described:
+            continue
         for difference in compare_tensors(expected.tensors, source.weights.tensors):
             allowed = (difference.kind == "missing" and recipe.missing != "error") or (
                 difference.kind == "extra" and (recipe.extra if base is not None else recipe.missing) != "error"
@@ -362,7 +364,7 @@ def _make_group(
     contributions = tuple(source.digest for source in chosen)
     weights = tuple(source.weight for source in chosen)
     strategy = draft.step.traits
-    if strategy.normalises and not sum(weights):
+    if strategy.normalises and not any(weights):
         raise BadWeightError(
             f"the weights of the {len(chosen)} contributions to tensor `{draft.task.name}` add up to zero",
             hint=f"{strategy.name} divides by their sum; give one of them a positive weight",

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NewType
 
 from conjoin.errors import MalformedOperationError
@@ -76,9 +76,17 @@ def merkle_root(leaves: Sequence[Digest]) -> Digest:
     A node is SHA-256(0x01 ‖ left ‖ right); a tree of n > 1 leaves splits at the largest power of two below n. The
     root of no leaves is SHA-256 of the empty string.
     """
-    if not leaves:
+    return _merkle_root([raw(leaf) for leaf in leaves])
+
+
+def merkle_root_of(values: Iterable[bytes]) -> Digest:
+    """Merkle tree hash over short values, each hashed as a leaf."""
+    return _merkle_root([hashlib.sha256(b"\x00" + value).digest() for value in values])
+
+
+def _merkle_root(level: list[bytes]) -> Digest:
+    if not level:
         return sha256(b"")
-    level = [raw(leaf) for leaf in leaves]
     # Pairing neighbours and carrying an odd last one upward gives the same tree as the recursive split.
     while len(level) > 1:
         paired = [hashlib.sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]

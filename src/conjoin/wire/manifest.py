@@ -105,6 +105,11 @@ class Manifest:
         """The tensors by name."""
         return {entry.name: entry for entry in self.tensors}
 
+    @cached_property
+    def described(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
+        """Name, dtype and shape of every tensor: manifests in which these are equal fit each other."""
+        return tuple((entry.name, entry.dtype, entry.shape) for entry in self.tensors)
+
     @property
     def size_bytes(self) -> int:
         """Size of all tensors' data in bytes."""
