@@ -376,6 +376,54 @@ class SeveralSpacesError(RemoteError):
     retryable = False
 
 
+class ProtocolError(RemoteError):
+    """A peer sent something that the protocol does not allow. What it sent before stays valid."""
+
+    code = "E504"
+    retryable = False
+
+
+class NoSuchPlaceError(RemoteError):
+    """The bucket is not there. conjoin makes objects, never buckets."""
+
+    code = "E510"
+    retryable = False
+
+
+class CredentialsError(RemoteError):
+    """No credentials for the place were found, or it does not accept them."""
+
+    code = "E511"
+    retryable = False
+
+
+class AccessDeniedError(RemoteError):
+    """The place knows who asks and does not let them list, read or write."""
+
+    code = "E512"
+    retryable = False
+
+
+class UnreachableError(RemoteError):
+    """The place does not answer: its name, network, TLS certificate or service is at fault."""
+
+    code = "E513"
+
+
+class ReadOnlyPlaceError(RemoteError):
+    """The place can be read and not written. What could be pulled is kept."""
+
+    code = "E514"
+    retryable = False
+
+
+class PeerRefusedError(RemoteError):
+    """A peer does not take or give something; it says why."""
+
+    code = "E505"
+    retryable = False
+
+
 class StoreError(ConjoinError):
     """The replica's own directory cannot be used."""
 
@@ -422,7 +470,7 @@ class KeyFileError(StoreError):
 
 
 class CopiedReplicaError(StoreError):
-    """The replica directory was copied or restored. Two replicas must never write with one key: clone it instead."""
+    """The directory was copied or restored. Two replicas never write with one key: `conjoin rekey` gives it its own."""
 
     code = "E607"
 
@@ -432,6 +480,12 @@ class DeviceError(StoreError):
 
     code = "E608"
     retryable = True
+
+
+class UsedKeyError(StoreError):
+    """This replica's key signs elsewhere too, so that a restored backup or a copy is at work. `conjoin rekey` helps."""
+
+    code = "E609"
 
 
 class DeterminismError(ConjoinError):

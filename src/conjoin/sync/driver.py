@@ -1,6 +1,7 @@
-"""Drives a visit against one store and one remote, several leaves in flight; decides nothing that a visit decides."""
+"""Drives a visit or a session, several leaves in flight; decides nothing that a visit or a session decides."""
 
-from collections.abc import Callable, Iterable, Sequence
+import secrets
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from threading import Event, Lock
@@ -10,6 +11,8 @@ from conjoin.errors import ConjoinError, EmptySourceError, IntegrityError, Remot
 from conjoin.log import Log, Operation, parse, views
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import Store, batch, holds
+from conjoin.sync.messages import Answer, Found, Offer, Question
+from conjoin.sync.peers.base import Peer
 from conjoin.sync.pulling import Outcome
 from conjoin.sync.remotes.base import Remote
 from conjoin.sync.report import SyncReport
@@ -29,6 +32,7 @@ from conjoin.sync.requests import (
     Request,
     WantedLeaf,
 )
+from conjoin.sync.session import Ask, session
 from conjoin.sync.visit import visit
 from conjoin.wire.digest import Digest
 from conjoin.wire.objects import parse_operation
@@ -63,51 +67,50 @@ def synchronise(
         StoreError: the replica's own directory cannot be used (full, read-only, …). What was kept stays and is valid.
     """
     outcome = Outcome()
-    with ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="conjoin-sync") as pool:
-        drive = _Drive(store, remote, persist_operation, progress, pool)
-        steps = visit(log, outcome, push=push)
-        answer: Any = None
-        try:
-            while True:
-                answer = drive.answer(steps.send(answer))
-        except StopIteration:
-            pass
-        except BaseException:
-            drive.stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return SyncReport(
-        source=source or remote.where,
-        operations_in=outcome.operations_in,
-        operations_out=outcome.operations_out,
-        bytes_in=drive.bytes_in,
-        bytes_out=drive.bytes_out,
-        objects_in=drive.objects_in,
-        objects_out=drive.objects_out,
-        refused=tuple(outcome.refused),
-        waiting=outcome.waiting,
-        missing=outcome.missing,
-        root=views.root(log),
-        failure=outcome.failure,
-    )
+    drive = _Drive(store, remote, persist_operation, progress)
+    drive.run(visit(log, outcome, push=push), threads)
+    return drive.report(outcome, log, source)
+
+
+def synchronise_with(
+    log: Log,
+    store: Store,
+    peer: Peer,
+    *,
+    persist_operation: Callable[[Operation], None],
+    push: bool = True,
+    progress: Progress = SILENT,
+    threads: int = 4,
+    source: str = "",
+) -> SyncReport:
+    """Exchange operations and content with a live peer; arguments and result as of `synchronise`.
+
+    Raises:
+        PeerRefusedError: the peer does not answer this replica.
+        RemoteError: it cannot be reached, or went away. What was kept stays and is valid.
+        StoreError: the replica's own directory cannot be used.
+    """
+    outcome = Outcome()
+    drive = _Drive(store, peer, persist_operation, progress)
+    drive.run(session(log, outcome, secrets.token_hex(16), push=push), threads)
+    return drive.report(outcome, log, source)
 
 
 class _Drive:
-    """Carries out a visit's requests and counts what moves."""
+    """Carries out the requests of one sync and counts what moves."""
 
     def __init__(
         self,
         store: Store,
-        remote: Remote,
+        remote: Remote | Peer,
         persist_operation: Callable[[Operation], None],
         progress: Progress,
-        pool: ThreadPoolExecutor,
     ) -> None:
         self._store = store
         self._remote = remote
         self._persist_operation = persist_operation
         self._progress = progress
-        self._pool = pool
+        self._pool: ThreadPoolExecutor
         self._lock = Lock()
         self.stop = Event()
         self.bytes_in = 0
@@ -115,10 +118,44 @@ class _Drive:
         self.objects_in = 0
         self.objects_out = 0
 
-    def answer(self, request: Request) -> Any:
+    def run(self, steps: Generator[Request | Ask, Any, None], threads: int) -> None:
+        """Carry out every request in turn, `threads` leaves in flight."""
+        answer: Any = None
+        with ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="conjoin-sync") as self._pool:
+            try:
+                while True:
+                    answer = self.answer(steps.send(answer))
+            except StopIteration:
+                pass
+            except BaseException:
+                self.stop.set()
+                self._pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def report(self, outcome: Outcome, log: Log, source: str) -> SyncReport:
+        """What happened, for whoever asked for it."""
+        return SyncReport(
+            source=source or self._remote.where,
+            operations_in=outcome.operations_in,
+            operations_out=outcome.operations_out,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            objects_in=self.objects_in,
+            objects_out=self.objects_out,
+            refused=tuple(outcome.refused),
+            waiting=outcome.waiting,
+            missing=outcome.missing,
+            root=views.root(log),
+            failure=outcome.failure,
+        )
+
+    def answer(self, request: Request | Ask) -> Any:
         """The answer that `request`'s docstring promises."""
         match request:
+            case Ask(question):
+                return self._ask(question)
             case ListNames(prefix):
+                assert not isinstance(self._remote, Peer), "only visits list names"
                 return self._remote.names(prefix)
             case Fetch(names, size_bytes_max):
                 return list(self._pool.map(partial(self._fetch, size_bytes_max=size_bytes_max), names))
@@ -155,6 +192,18 @@ class _Drive:
             return error
         self._count(bytes_in=len(data))
         return data
+
+    def _ask(self, question: Question) -> Answer | ConjoinError:
+        assert isinstance(self._remote, Peer), "only sessions ask"
+        try:
+            answer = self._remote.ask(question)
+        except RemoteError as error:
+            return error
+        if isinstance(question, Offer):
+            self._count(bytes_out=sum(map(len, question.operations)), objects_out=len(question.operations))
+        if isinstance(answer, Found):
+            self._count(bytes_in=sum(map(len, answer.operations)))
+        return answer
 
     def _read(self, name: str) -> bytes | ConjoinError:
         try:

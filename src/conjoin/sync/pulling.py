@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conjoin.errors import ConjoinError, MissingObjectError, RemoteError
-from conjoin.log import Log, views
+from conjoin.log import Log, Operation, views
 from conjoin.sync.report import Refusal
 from conjoin.sync.requests import (
     Failures,
@@ -93,7 +93,17 @@ def pull(log: Log, ahead: Log, offered: Offered, outcome: Outcome) -> Generator[
     return complete
 
 
-def take(log: Log, ahead: Log, outcome: Outcome) -> Steps:
+def offer(ahead: Log, operation: Operation, outcome: Outcome) -> str:
+    """Offer an operation that came, note what is refused because of it, and return what became of it."""
+    verdict = ahead.offer(operation)
+    if verdict.status == "refused" and verdict.error is not None:
+        outcome.refuse(operation.name, verdict.error)
+    for refusal in verdict.refused:
+        outcome.refuse(refusal.operation.name, refusal.error)
+    return verdict.status
+
+
+def take(log: Log, ahead: Log, outcome: Outcome) -> Generator[Persist, Any, None]:
     """Make durable what `ahead` has and `log` lacks, in causal order, then let `log` have it."""
     fresh = [operation for operation in ahead.operations() if not log.has(operation.id)]
     for operation in fresh:

@@ -20,7 +20,7 @@ from typing import Any
 
 from conjoin.errors import ConjoinError, DamagedObjectError, RemoteError, WrongSpaceError
 from conjoin.log import Log, Operation, parse
-from conjoin.sync.pulling import Offered, Outcome, Steps, bytes_of, pull, wanted_leaves
+from conjoin.sync.pulling import Offered, Outcome, Steps, bytes_of, offer, pull, wanted_leaves
 from conjoin.sync.requests import (
     NAMES_MAX,
     OPERATION_BYTES_MAX,
@@ -146,20 +146,11 @@ def _pull_operations(log: Log, names: frozenset[str], outcome: Outcome) -> Gener
         before = len(ahead)
         for start in range(0, len(lacking), BATCH):
             for name, operation in (yield from _fetch_operations(lacking[start : start + BATCH], outcome)):
-                if _offer(ahead, operation, outcome) == "dropped":
+                if offer(ahead, operation, outcome) == "dropped":
                     dropped.append(name)
         # What found the waiting room full is asked for again, for as long as that gets anywhere.
         lacking = dropped if len(ahead) > before else []
     return ahead
-
-
-def _offer(ahead: Log, operation: Operation, outcome: Outcome) -> str:
-    verdict = ahead.offer(operation)
-    if verdict.status == "refused" and verdict.error is not None:
-        outcome.refuse(operation.name, verdict.error)
-    for refusal in verdict.refused:
-        outcome.refuse(refusal.operation.name, refusal.error)
-    return verdict.status
 
 
 def _known(log: Log, name: str) -> bool:

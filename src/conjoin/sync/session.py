@@ -1,0 +1,203 @@
+"""One sync with a live peer, by the side that begins it: what to ask and what to make of the answers, without I/O.
+
+A session is a generator, as a visit is (`sync.visit`): it yields questions to the peer (`Ask`) and requests to the
+replica's own store (`sync.requests`), and whoever drives it sends the answers back in. Whatever the answers are, what
+`sync.visit` promises holds after every step. The other side is `sync.host`.
+
+1. Hello: where do we differ? A small difference comes with the first answer.
+2. Pull the content that the new operations need, then take them.
+3. Offer what the peer lacks; send the content that it asks for; tell it to take the operations.
+"""
+
+from collections.abc import Container, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from conjoin.errors import ConjoinError, MissingObjectError, PeerRefusedError, ProtocolError
+from conjoin.log import Log, Operation, parse
+from conjoin.sync.messages import (
+    OPERATIONS_BYTES_MAX,
+    OPERATIONS_MAX,
+    Answer,
+    Found,
+    Hello,
+    Holding,
+    Offer,
+    Put,
+    Question,
+    Refused,
+    Take,
+    Taken,
+    Wanted,
+)
+from conjoin.sync.pulling import Offered, Outcome, bytes_of, offer, pull, wanted_leaves
+from conjoin.sync.reconcile import Comparison, fitting
+from conjoin.sync.requests import Failures, PushLeaves, Read, Request
+from conjoin.wire.digest import Digest
+from conjoin.wire.manifest import Manifest
+from conjoin.wire.objects import parse_leaf, parse_manifest
+
+HELLOS_MAX = 10_000
+"""A peer that always has something new is left after so many questions; what it gave is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the peer. Answer: its message, or the error that came in place of one."""
+
+    question: Question
+
+
+Steps = Generator[Request | Ask, Any, None]
+A = TypeVar("A", bound=Answer)
+
+
+def session(log: Log, outcome: Outcome, nonce: str, *, push: bool = True) -> Steps:
+    """The questions and requests of one sync of the replica whose log is `log`.
+
+    `nonce` is 16 random bytes in hex, new for every session.
+
+    Raises:
+        PeerRefusedError: the peer does not answer this replica.
+        ProtocolError: it answers what it may not. What was kept before stays valid.
+        RemoteError: it cannot be reached.
+    """
+    talk = _Talk(log, nonce, outcome)
+    ahead = yield from talk.learn()
+    complete = yield from pull(log, ahead, Offered(_Everything(), _ask_for_all), outcome)
+    if push:
+        try:
+            yield from talk.give(complete)
+        except ConjoinError as error:
+            outcome.failure = error
+
+
+class _Everything(Container[str]):
+    """What a peer may have is not listed: it is asked for each object, and says so if it has none."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+def _ask_for_all() -> Generator[Request, Any, Container[str]]:
+    yield from ()
+    return _Everything()
+
+
+class _Talk:
+    """What the two sides said so far."""
+
+    def __init__(self, log: Log, nonce: str, outcome: Outcome) -> None:
+        self._log = log
+        self._nonce = nonce
+        self._outcome = outcome
+        self._theirs: dict[str, Holding] = {}
+        self._wanted: tuple[str, ...] = ()
+
+    # ------------------------------------------------------------------------------------------------ learning
+    def learn(self) -> Generator[Request | Ask, Any, Log]:
+        """The log that ours would be with everything the peer has: a copy, or the same if there is nothing new."""
+        mine = Comparison(self._log, self._nonce)
+        ranges = mine.opening()
+        whole = len(ranges) == 1
+        ahead = self._log
+        for _ in range(HELLOS_MAX):
+            found = yield from self._hello(Hello(self._log.space, self._nonce, ranges, send=whole))
+            ahead = self._taken_in(ahead, found.operations)
+            ranges, listed = mine.compare(found.ranges)
+            self._theirs |= {holding.author: holding for holding in listed}
+            if not ranges:
+                break
+        for _ in range(HELLOS_MAX):
+            now = Comparison(ahead, self._nonce)
+            unknown = fitting(now.ladder(other.author) for other in self._theirs.values() if not now.knows(other))
+            if not unknown:
+                break
+            found = yield from self._hello(Hello(self._log.space, self._nonce, holdings=unknown))
+            before = len(ahead)
+            ahead = self._taken_in(ahead, found.operations)
+            if len(ahead) == before:
+                break
+        return ahead
+
+    def _hello(self, question: Hello) -> Generator[Request | Ask, Any, Found]:
+        found = yield from ask(question, Found)
+        self._theirs |= {holding.author: holding for holding in found.holdings}
+        if question.ranges:
+            self._wanted = found.wanted
+        return found
+
+    def _taken_in(self, ahead: Log, envelopes: Sequence[bytes]) -> Log:
+        grown = ahead.copy() if envelopes and ahead is self._log else ahead
+        for envelope in envelopes:
+            try:
+                operation = parse(envelope)
+            except ConjoinError as error:
+                self._outcome.refuse("an operation", error)
+            else:
+                offer(grown, operation, self._outcome)
+        return grown
+
+    # ------------------------------------------------------------------------------------------------ giving
+    def give(self, complete: Mapping[Digest, Manifest]) -> Steps:
+        """Offer what the peer lacks, send the content it asks for, and let it take the operations."""
+        now = Comparison(self._log, self._nonce)
+        operations = now.lacking(self._theirs.values())
+        if not operations and not self._wanted:
+            return
+        wanted = Wanted(())
+        for batch, last in batches(operations):
+            wanted = yield from ask(Offer(tuple(o.envelope for o in batch), last), Wanted)
+            for refused, code in wanted.refused:
+                self._outcome.refuse(refused, PeerRefusedError(f"the peer refuses it: {code}"))
+        for name in wanted.names:
+            manifest = complete.get(parse_manifest(name) or Digest(""))
+            if manifest is not None:
+                yield from self._give_content(name, manifest)
+        taken = yield from ask(Take(), Taken)
+        self._outcome.operations_out = min(taken.operations, len(operations))
+
+    def _give_content(self, name: str, manifest: Manifest) -> Steps:
+        data = bytes_of((yield Read(name)))
+        known = {leaf.name: leaf for leaf in wanted_leaves(manifest)}
+        before: frozenset[str] | None = None
+        while True:
+            wanted = yield from ask(Put(name, data), Wanted)
+            lacking = frozenset(wanted.names)
+            if not lacking or lacking == before:
+                return
+            before = lacking
+            leaves = tuple(leaf for leaf_name, leaf in known.items() if leaf_name in lacking)
+            failures: Failures = yield PushLeaves(f"pushing {manifest.digest[:8]}", leaves)
+            for leaf_name, error in failures.items():
+                self._outcome.refuse(leaf_name, error, here=isinstance(error, MissingObjectError))
+
+
+def ask(question: Question, kind: type[A]) -> Generator[Request | Ask, Any, A]:
+    """The peer's answer, which is of this kind or an error."""
+    answer = yield Ask(question)
+    if isinstance(answer, ConjoinError):
+        raise answer
+    if isinstance(answer, Refused):
+        raise PeerRefusedError(f"the peer refuses: {answer.what} ({answer.code})")
+    if not isinstance(answer, kind):
+        raise ProtocolError(f"the peer answers {type(question).__name__} with {type(answer).__name__}")
+    return answer
+
+
+def batches(operations: Iterable[Operation]) -> Generator[tuple[list[Operation], bool]]:
+    """The operations in messages that have room for them, the last one marked; one empty message for none."""
+    batch: list[Operation] = []
+    size_bytes = 0
+    for operation in operations:
+        size_bytes += len(operation.envelope)
+        if batch and (size_bytes > OPERATIONS_BYTES_MAX or len(batch) == OPERATIONS_MAX):
+            yield batch, False
+            batch, size_bytes = [], len(operation.envelope)
+        batch.append(operation)
+    yield batch, True
+
+
+def is_content(name: str) -> bool:
+    """Whether a name is that of a manifest or a leaf."""
+    return bool(parse_leaf(name) or parse_manifest(name))
