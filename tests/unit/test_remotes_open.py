@@ -2,12 +2,13 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from sync_world import Site
 
-from conjoin.errors import MissingObjectError, RemoteError, UnknownSourceError
+from conjoin.errors import MissingExtraError, MissingObjectError, RemoteError, UnknownSourceError
 from conjoin.sync import open_remote
 from conjoin.sync.remotes import FolderRemote, ReplicaRemote
 from conjoin.testing.remote_suite import leaf_of, some_objects
@@ -44,12 +45,60 @@ def test_a_replica_is_found_by_its_folder_or_its_home(tmp_path: Path) -> None:
         assert remote.where == str(tmp_path / "a")
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://b", "https://host/x", "hf://buckets/o/n", "file:///tmp"])
-def test_urls_are_said_to_be_unsupported(url: str) -> None:
-    with pytest.raises(UnknownSourceError, match="not supported in this version") as caught:
+def test_a_file_url_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    remote = open_remote(f"file://{tmp_path}/a%20b")
+    assert isinstance(remote, FolderRemote)
+    assert remote.path == tmp_path / "a b"
+
+
+@pytest.mark.parametrize("url", ["hf://org/model", "hf://datasets/org/name", "hf://buckets/org", "s3://", "https://"])
+def test_urls_that_name_no_place(url: str) -> None:
+    with pytest.raises(UnknownSourceError) as caught:
         open_remote(url)
-    assert "copy" in (caught.value.hint or "")
+    assert "write " in (caught.value.hint or "")
     assert caught.value.exit_status == 6
+
+
+def test_an_unknown_scheme_is_named() -> None:
+    with pytest.raises(UnknownSourceError, match="carrier-pigeon:// is no kind of place"):
+        open_remote("carrier-pigeon://loft/place")
+
+
+@pytest.mark.parametrize("url", ["s3://key:hidden@bucket", "s3://bucket/x?secret=hidden", "https://me:hidden@host/x"])
+def test_a_url_with_secrets_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(UnknownSourceError, match="holds") as caught:
+        open_remote(url)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "package", "install"),
+    [
+        ("s3://bucket/x", "obstore", "conjoin[cloud]"),
+        ("https://host/x", "obstore", "conjoin[cloud]"),
+        ("memory://x", "fsspec", "conjoin[cloud]"),
+        ("hf://buckets/o/n", "huggingface_hub", "conjoin[hf]"),
+    ],
+)
+def test_what_a_url_needs_is_named(url: str, package: str, install: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(sys.modules):
+        if name.split(".")[0] == package:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=package) as caught:
+        open_remote(url)
+    assert f"pip install '{install}'" in (caught.value.hint or "")
+
+
+def test_nothing_for_urls_is_loaded_before_one_is_given(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom conjoin.sync import open_remote\n"
+        f"open_remote({str(tmp_path)!r})\n"
+        "print([n for n in ('obstore', 'fsspec', 'huggingface_hub', 'ssl') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_a_missing_folder_names_mkdir(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ A new remote proves itself in a few lines::
             return MyRemote(tmp_path)
 """
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -69,6 +70,34 @@ class RemoteSuite:
             assert sorted(remote.names(prefix)) == sorted(name for name in objects if name.startswith(prefix)), prefix
         assert list(remote.names("ops/ff")) == []
         assert list(remote.names("nothing")) == []
+
+    def test_lists_what_comes_after_a_name(self, remote: Remote) -> None:
+        """Leaving out earlier names is allowed, leaving out a later one is not."""
+        objects = some_objects()
+        for name, data in objects.items():
+            remote.put(name, data)
+        chain = sorted(name for name in objects if name.startswith("ops/"))
+        for after in (chain[0], chain[2], chain[-1], f"ops/{_AUTHOR}/", "ops/", "leaf/zz", "zz"):
+            found = list(remote.names(f"ops/{_AUTHOR}/", after))
+            assert len(found) == len(set(found)), after
+            assert {name for name in chain if name > after} <= set(found) <= set(chain), after
+        assert set(remote.names("leaf/", "leaf/")) == {name for name in objects if name.startswith("leaf/")}
+
+    def test_lists_folders(self, remote: Remote) -> None:
+        """Authors, kinds and pairs of characters are found without their objects; no foreign folder is."""
+        assert list(remote.folders("ops/")) == []
+        objects = some_objects()
+        for name, data in objects.items():
+            remote.put(name, data)
+        assert sorted(remote.folders("")) == ["leaf", "manifest", "ops"]
+        assert list(remote.folders("ops/")) == [_AUTHOR]
+        leaves = {name.split("/")[1] for name in objects if name.startswith("leaf/")}
+        found = list(remote.folders("leaf/"))
+        assert len(found) == len(set(found))
+        assert leaves <= set(found)
+        assert all(re.fullmatch("[0-9a-f]{2}", pair) for pair in found)
+        for prefix in ("manifest/", f"ops/{_AUTHOR}/", "nothing/"):
+            assert list(remote.folders(prefix)) == [], prefix
 
     def test_a_missing_object_is_said_to_be_missing(self, remote: Remote) -> None:
         """Missing is its own error, so that a session can tell it from a broken remote."""

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from conjoin.errors import ConjoinError, MissingObjectError, RemoteError, StoreError
+from conjoin.errors import ConjoinError, RemoteError, StoreError
 from conjoin.store.base import is_object
 from conjoin.store.files import NotRegularError, read_whole
 from conjoin.store.folder import FolderStore
+from conjoin.sync.remotes.base import is_folder, missing_object
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 
 TEMPORARY = ".tmp"
@@ -29,10 +30,21 @@ class FolderRemote:
         self._swept = False
         self._lock = Lock()
 
-    def names(self, prefix: str) -> Iterator[str]:
+    def names(self, prefix: str, after: str = "") -> Iterator[str]:
         """See `Remote`."""
         with as_remote_error(self.where, "listed"):
-            yield from self._store.names(prefix)
+            yield from (name for name in self._store.names(prefix) if name > after)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """See `Remote`."""
+        with as_remote_error(self.where, "listed"):
+            try:
+                entries = list(os.scandir(self.path / prefix))
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            for entry in entries:
+                if is_folder(prefix, entry.name) and entry.is_dir(follow_symlinks=False):
+                    yield entry.name
 
     def has(self, name: str) -> bool:
         """See `Remote`."""
@@ -43,14 +55,14 @@ class FolderRemote:
         """See `Remote`."""
         target = self.path / name
         if not is_object(name):
-            raise _missing(name, self.where)
+            raise missing_object(name, self.where)
         try:
             data = read_whole(target, size_bytes_max)
         except NotRegularError as cause:
             raise RemoteError(f"the object is {cause} and not a regular file", where=os.fspath(target)) from cause
         except OSError as cause:
             if cause.errno in _ABSENT:
-                raise _missing(name, self.where) from cause
+                raise missing_object(name, self.where) from cause
             reason = os.strerror(cause.errno).lower() if cause.errno else str(cause)
             raise RemoteError(f"the object cannot be read: {reason}", where=os.fspath(target)) from cause
         if data is None:
@@ -68,10 +80,6 @@ class FolderRemote:
             if not self._swept:
                 self._store.sweep(UNFINISHED_SECONDS_MAX)
                 self._swept = True
-
-
-def _missing(name: str, where: str) -> MissingObjectError:
-    return MissingObjectError(f"{where} holds no such object", where=name)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from conjoin.errors import MissingObjectError, RemoteError
+from conjoin.sync.remotes.base import folders_among
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 
 
@@ -13,9 +14,13 @@ class MemoryRemote:
         self.where = where
         self.objects: dict[str, bytes] = {}
 
-    def names(self, prefix: str) -> Iterator[str]:
-        """The names that start with `prefix`."""
-        return iter([name for name in list(self.objects) if name.startswith(prefix)])
+    def names(self, prefix: str, after: str = "") -> Iterator[str]:
+        """The names that start with `prefix` and come after `after`."""
+        return iter([name for name in list(self.objects) if name.startswith(prefix) and name > after])
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The first components of names below `prefix`."""
+        return folders_among(list(self.objects), prefix)
 
     def has(self, name: str) -> bool:
         """Whether `name` is stored."""

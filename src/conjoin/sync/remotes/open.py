@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from conjoin.errors import UnknownSourceError
 from conjoin.sync.remotes.base import Remote
@@ -15,19 +16,19 @@ _IGNORED = {"lost+found", "System Volume Information", "Thumbs.db", "desktop.ini
 
 
 def open_remote(source: str | os.PathLike[str]) -> Remote:
-    """The remote that `source` names: a replica directory, or a folder that is a meeting place or empty.
+    """The remote that `source` names: a replica directory, a folder that is a meeting place or empty, or a URL.
 
     Raises:
-        UnknownSourceError: it is neither; the hint says what to do.
+        UnknownSourceError: it is none of them; the hint says what to do.
+        MissingExtraError: a URL needs a package that is not installed.
+        RemoteError: a URL's place is not configured as it should be.
     """
     text = os.fspath(source)
-    scheme = _SCHEME.match(text)
-    if scheme:
-        raise UnknownSourceError(
-            f"{scheme.group(1)}:// sources are not supported in this version",
-            where=text,
-            hint="copy the meeting place with rclone or rsync and sync with the copy: any copy of the folder is valid",
-        )
+    match = _SCHEME.match(text)
+    if match and match.group(1).lower() != "file":
+        return _open_url(text, match.group(1).lower())
+    if match:
+        text = unquote(urlsplit(text).path)
     path = Path(text)
     if path.name == HOME and (path / "local").is_dir():
         path = path.absolute().parent
@@ -47,6 +48,19 @@ def open_remote(source: str | os.PathLike[str]) -> Remote:
         )
     _check_meeting_place(path, text)
     return FolderRemote(path)
+
+
+def _open_url(url: str, scheme: str) -> Remote:
+    """The remote at a URL. What only places on the network need is imported here and not before."""
+    from conjoin.sync.remotes import bucket, generic, hub, web
+
+    if scheme in bucket.SCHEMES:
+        return bucket.open_bucket(url)
+    if scheme in web.SCHEMES:
+        return web.open_web(url)
+    if scheme == "hf":
+        return hub.open_hub(url)
+    return generic.open_generic(url)
 
 
 def _check_meeting_place(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from conjoin.errors import DamagedObjectError, RemoteError
 from conjoin.store.base import Store, size_limit
 from conjoin.store.inplace import References, ReplicaStore
+from conjoin.sync.remotes.base import folders_among
 from conjoin.sync.remotes.folder import as_remote_error
 from conjoin.wire.digest import LEAF_BYTES
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
@@ -22,10 +23,15 @@ class StoreRemote:
         self.where = where
         self._store = store
 
-    def names(self, prefix: str) -> Iterator[str]:
+    def names(self, prefix: str, after: str = "") -> Iterator[str]:
         """See `Remote`."""
         with as_remote_error(self.where, "listed"):
-            yield from self._store.names(prefix)
+            yield from (name for name in self._store.names(prefix) if name > after)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """See `Remote`."""
+        with as_remote_error(self.where, "listed"):
+            yield from folders_among(self._store.names(prefix), prefix)
 
     def has(self, name: str) -> bool:
         """See `Remote`."""
