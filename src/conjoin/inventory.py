@@ -54,6 +54,21 @@ class Retracted(Value):
 
 
 @dataclass(frozen=True, slots=True)
+class Rekeyed(Value):
+    """The result of `rekey`.
+
+    `before`: the key until now, None where it could not be read; `operation`: what lets the new key in, None where an
+    admin has to; `wanted`: the role to ask for.
+    """
+
+    key: str
+    before: str | None
+    role: str | None
+    operation: Digest | None
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContributionInfo(Value):
     """One contribution as this replica knows it. `complete`: all of its content is here. Sizes in bytes."""
 
@@ -87,7 +102,11 @@ class OperationInfo(Value):
 
 @dataclass(frozen=True, slots=True)
 class Status(Value):
-    """The whole replica at a glance. `unneeded_bytes`: what gc would free now; None where the log has gaps."""
+    """The whole replica at a glance.
+
+    `unneeded_bytes`: what gc would free now, None where the log has gaps. `key_used_elsewhere`: an operation that this
+    replica's key has signed somewhere else, so that it must not sign here any more.
+    """
 
     path: str
     space: Digest
@@ -104,6 +123,7 @@ class Status(Value):
     missing_objects: int
     size_bytes: int
     unneeded_bytes: int | None
+    key_used_elsewhere: str | None
 
 
 @dataclass(frozen=True, slots=True)

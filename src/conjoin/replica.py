@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -21,6 +22,7 @@ from conjoin.errors import (
     ReadOnlyError,
     RemoteError,
     TrustError,
+    UsedKeyError,
 )
 from conjoin.inventory import (
     Added,
@@ -29,6 +31,7 @@ from conjoin.inventory import (
     GcReport,
     Inventory,
     OperationInfo,
+    Rekeyed,
     Retracted,
     Status,
     count,
@@ -40,8 +43,9 @@ from conjoin.store.base import check_object
 from conjoin.store.files import translated_os_errors
 from conjoin.store.home import Home, find_replica, is_replica, new_home
 from conjoin.store.inplace import ReplicaStore
-from conjoin.store.instance import check_instance
+from conjoin.store.instance import check_instance, create_instance
 from conjoin.store.keys import SigningKey, create_key, load_key
+from conjoin.store.keyuse import KeyUse, read_key_use, write_key_use
 from conjoin.store.lock import ReplicaLock
 from conjoin.store.reading import Readers
 from conjoin.wire.contribution import Contribution, canonical_weight
@@ -130,6 +134,7 @@ class Replica:
             payload = genesis_payload(signing_key.public, body)
             genesis = parse(seal(payload, signing_key.public, signing_key.sign))
             store.put(genesis.name, genesis.envelope)
+            write_key_use(home.key_use, KeyUse(signing_key.public, 1, genesis.id))
             home.write_config(genesis.id, Path(key) if key is not None else None)
         return cls(path)
 
@@ -198,6 +203,7 @@ class Replica:
                     where=str(signing_key.path),
                     hint="two replicas with one key would fork the log: leave out the key, or give one of its own",
                 )
+            write_key_use(home.key_use, KeyUse(signing_key.public))
             home.write_config(genesis.id, Path(key) if key is not None else None)
         return cls(path)
 
@@ -291,6 +297,7 @@ class Replica:
             missing_objects=self.inventory.missing_objects(contributions),
             size_bytes=self._home.size_bytes(),
             unneeded_bytes=self._unneeded_bytes(),
+            key_used_elsewhere=self._key_use(self.key).elsewhere,
         )
 
     def find_contribution(self, prefix: str) -> Digest:
@@ -338,6 +345,7 @@ class Replica:
         Raises:
             InputError: the checkpoint cannot be used; all differences from the base are listed.
             NotAMemberError: this replica's key may not write yet.
+            UsedKeyError: this replica's key signs elsewhere too; `retract` and `invite` refuse this as well.
         """
         from conjoin.store.checkpoint import open_checkpoint
         from conjoin.store.ingest import ingest
@@ -346,7 +354,7 @@ class Replica:
         opened = open_checkpoint(Path(checkpoint))
         side_cars = {name: open_checkpoint(Path(path)) for name, path in (extras or {}).items()}
         self._require_fit(opened, partial=partial)
-        with self._writing():
+        with self._signing():
             self._require_membership()
             before = self.store.bytes_written
             with self.store.undoing():
@@ -386,7 +394,7 @@ class Replica:
             NotPermittedError: it is visible through other authors' adds only, or not visible at all.
         """
         digest = self.find_contribution(prefix)
-        with self._writing():
+        with self._signing():
             self._require_membership()
             adds = self._live_adds(digest)
             if not adds:
@@ -419,7 +427,7 @@ class Replica:
             NotPermittedError: this replica's key is not an admin.
         """
         admitted = parse_public_key(key)
-        with self._writing():
+        with self._signing():
             if self.members().get(self.key) != "admin":
                 raise NotPermittedError(
                     f"key {self.key[:12]} is not an admin of this space", hint="ask an admin to run `conjoin invite`"
@@ -437,7 +445,7 @@ class Replica:
 
         remote = open_remote(os.fspath(source))
         with self._writing(damage_allowed=True):
-            return synchronise(
+            report = synchronise(
                 self.log,
                 self.store,
                 remote,
@@ -445,6 +453,41 @@ class Replica:
                 progress=progress,
                 source=os.fspath(source),
             )
+            return replace(report, key_used_elsewhere=self._watch_key())
+
+    def rekey(self, *, sign_in: bool = False) -> Rekeyed:
+        """Take a new key: for a copied or restored replica, or one whose key signs elsewhere too.
+
+        The key until now is kept in `local/`, and lets the new one in if it is an admin's that signs nowhere else. If
+        it may do so, its next operation could be a fork; then an admin has to invite the new key.
+
+        Args:
+            sign_in: let an admin's key that this replica has or had sign nevertheless. Right only where the other copy
+                is gone for good, after a sync with everybody who saw its last operations.
+
+        Raises:
+            NotPermittedError: `sign_in` was asked for, and no key that this replica has or had is an admin's.
+            LockedError, StoreError: see there. The key is then what it was.
+        """
+        with translated_os_errors(self._home.path), ReplicaLock(self._home.lock):
+            self.store.sweep()
+            self.log, self.damaged = _read_log(self.store, self.space)
+            before = self._key_if_any()
+            signer = self._signer(before, sign_in=sign_in)
+            unfinished = self._home.local / "key.new"
+            with suppress(FileNotFoundError):
+                os.unlink(unfinished)  # what a killed one left: it may have been copied since
+            new = create_key(unfinished)
+            wanted = self.members().get(before.public, "member") if before else "member"
+            operation = None
+            if signer is not None:
+                self._require_whole_log()
+                operation = self._sign("member", {"key": new.public, "role": "admin"}, signer)
+            self._home.change_key(unfinished, self.space, before.public if before else None)
+            self._signing_key, self._key_path = None, self._home.key
+            write_key_use(self._home.key_use, KeyUse(new.public))
+            create_instance(self._home.instance)
+        return Rekeyed(new.public, before and before.public, self.role, operation and operation.id, wanted)
 
     def recipe(
         self,
@@ -652,6 +695,68 @@ class Replica:
             self._signing_key = load_key(self._key_path)
         return self._signing_key
 
+    def _key_if_any(self) -> SigningKey | None:
+        """This replica's key; None where it cannot be read."""
+        with suppress(KeyFileError):
+            return self._key()
+        return None
+
+    def _signer(self, current: SigningKey | None, *, sign_in: bool) -> SigningKey | None:
+        """The admin's key that lets a new one in: the current one if it signs here only, any one if that was asked."""
+        admins = {key for key, role in self.members().items() if role == "admin"}
+        if not sign_in:
+            with suppress(CopiedReplicaError):
+                check_instance(self._home.instance)
+                if current is not None and current.public in admins and self._watch_key() is None:
+                    return current
+            return None
+        had = [load_key(path) for path in self._home.kept_keys()]
+        for key in [*filter(None, [current]), *had]:
+            if key.public in admins:
+                return key
+        raise NotPermittedError(
+            "no key that this replica has or had is an admin's", hint="ask an admin; `conjoin status` counts them"
+        )
+
+    def _key_use(self, key: str) -> KeyUse:
+        """What is remembered of this replica's key; at first, what it has signed in the log that is here."""
+        known = read_key_use(self._home.key_use, key)
+        if known is not None:
+            return known
+        head = self.log.head_of(key)
+        return KeyUse(key) if head is None else KeyUse(key, head.seq + 1, head.id)
+
+    def _watch_key(self) -> str | None:
+        """Look for an operation that this replica's key signed elsewhere, and remember it; returns its name."""
+        key = self._key_if_any()
+        if key is None:
+            return None
+        use = self._key_use(key.public)
+        if use.elsewhere is None:
+            foreign = views.signed_elsewhere(self.log, key.public, use.count, use.last)
+            use = replace(use, elsewhere=foreign.name if foreign else None)
+        if use != read_key_use(self._home.key_use, key.public):
+            write_key_use(self._home.key_use, use)
+        return use.elsewhere
+
+    @contextmanager
+    def _signing(self) -> Generator[None]:
+        """As `_writing`, for commands that sign.
+
+        Raises:
+            UsedKeyError: this replica's key signs elsewhere too.
+        """
+        with self._writing():
+            elsewhere = self._key_use(self.key).elsewhere
+            if elsewhere is not None:
+                raise UsedKeyError(
+                    f"key {self.key[:12]} of this replica has signed operations elsewhere: this is a restored backup, "
+                    "or a copy of it is in use",
+                    where=elsewhere,
+                    hint="`conjoin rekey` gives this replica a new key",
+                )
+            yield
+
     @contextmanager
     def _writing(self, *, damage_allowed: bool = False) -> Generator[None]:
         """Hold the lock with the log as it is on disk now; operating system errors become ours."""
@@ -659,6 +764,7 @@ class Replica:
             check_instance(self._home.instance)
             self.store.sweep()
             self.log, self.damaged = _read_log(self.store, self.space)
+            self._watch_key()
             if not damage_allowed:
                 self._require_whole_log()
             yield
@@ -715,10 +821,12 @@ class Replica:
                 ),
             )
 
-    def _sign(self, kind: str, body: dict[str, Any]) -> Operation:
-        """Draft, sign, admit and store one operation of this replica."""
-        key = self._key()
+    def _sign(self, kind: str, body: dict[str, Any], by: SigningKey | None = None) -> Operation:
+        """Draft, sign, admit and store one operation of this replica, or of another key it had."""
+        key = by or self._key()
         operation = parse(seal(draft(self.log, key.public, kind, body), key.public, key.sign))
+        if key is self._signing_key:  # before anybody sees it: what is seen beyond this was signed elsewhere
+            write_key_use(self._home.key_use, KeyUse(key.public, operation.seq + 1, operation.id))
         self._persist(operation)  # first, so that the log never holds what a full disk refused; `draft` has judged it
         verdict = self.log.offer(operation)
         assert verdict.status == "admitted", verdict.error
@@ -778,6 +886,6 @@ def _provide_key(home: Home, key: PathLike | None) -> SigningKey:
 def _sign_in(source: Path, key: str) -> None:
     """Let `key` in with the key of the local replica at `source`, if that may invite and can be written."""
     # A copy, a replica of somebody else and one on a read-only disk may be read all the same.
-    with suppress(CopiedReplicaError, KeyFileError, ReadOnlyError), Replica.open(source) as replica:
+    with suppress(CopiedReplicaError, KeyFileError, ReadOnlyError, UsedKeyError), Replica.open(source) as replica:
         if replica.members().get(replica.key) == "admin" and key not in replica.members():
             replica.invite(key)

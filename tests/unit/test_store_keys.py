@@ -167,7 +167,7 @@ def test_the_marker_survives_moving_and_not_copying(tmp_path):
     shutil.copytree(tmp_path / "moved", tmp_path / "copy")
     with pytest.raises(CopiedReplicaError, match="copy of a replica") as caught:
         check_instance(tmp_path / "copy" / "local" / "instance")
-    assert "conjoin clone" in str(caught.value)
+    assert "conjoin rekey" in str(caught.value)
     assert create_instance(tmp_path / "copy" / "local" / "instance") != number
     check_instance(tmp_path / "copy" / "local" / "instance")
     assert check_instance(tmp_path / "moved" / "local" / "instance") == number

@@ -115,6 +115,21 @@ def forks(log: Log) -> tuple[Fork, ...]:
     return tuple(_forks(log))
 
 
+def signed_elsewhere(log: Log, author: str, count: int, last: Digest | None) -> Operation | None:
+    """An operation of `author`, admitted or waiting, beside its first `count` ones, of which `last` is the last.
+
+    None where the log shows no such operation.
+    """
+    chain = log.chains().get(author, {})
+    beside = (log.get(one) for seq, ids in chain.items() if len(ids) > 1 or seq >= count - 1 for one in ids)
+    waiting = (operation for operation in log.waiting() if operation.author == author)
+    for operation in (*beside, *waiting):
+        forked = len(chain.get(operation.seq, ())) > 1
+        if forked or operation.seq >= count or (operation.seq == count - 1 and operation.id != last):
+            return operation
+    return None
+
+
 def _forks(log: Log) -> Iterator[Fork]:
     for author, chain in sorted(log.chains().items()):
         for seq, operations in sorted(chain.items()):

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from conjoin.errors import ConjoinError, DamagedObjectError, NoReplicaError, ReplicaExistsError
-from conjoin.store.folder import translated_os_errors
+from conjoin.store.files import sync_directory, translated_os_errors, write_durably
 from conjoin.store.inplace import References, ReplicaStore
 from conjoin.store.instance import create_instance
 from conjoin.store.lock import ReplicaLock
@@ -28,6 +28,7 @@ class Home:
         self.instance = self.local / "instance"
         self.lock = self.local / "lock"
         self.key = self.local / "key"
+        self.key_use = self.local / "key-use"
         self.running = self.local / "running"
         self.reading = self.local / "reading"
 
@@ -58,10 +59,36 @@ class Home:
     def write_config(self, space: Digest, key: Path | None) -> None:
         """Note the space and where the private key lies; None is this folder's own key."""
         value = {"format": CONFIG_FORMAT, "key": str(key.absolute()) if key else "", "space": space}
-        with (self.local / "config.json").open("wb") as file:
-            file.write(canonical.encode(value))
-            file.flush()
-            os.fsync(file.fileno())
+        with translated_os_errors(self.local):
+            write_durably(self.local, self.local / "config.json", canonical.encode(value))
+            sync_directory(self.local)
+
+    def change_key(self, new: Path, space: Digest, old: str | None) -> None:
+        """Make the key file `new`, in `local/`, this folder's own key; an own key that it replaces is kept beside it.
+
+        Args:
+            new: a durable key file.
+            space: as in the configuration.
+            old: the public key that is replaced, if it could be read.
+        """
+        _, before = self.read_config()
+        with translated_os_errors(self.local):
+            if old is not None and before == self.key:
+                with suppress(FileExistsError):
+                    os.link(self.key, self.kept_key(old))
+            os.replace(new, self.key)
+            sync_directory(self.local)
+        if before != self.key:
+            self.write_config(space, None)
+
+    def kept_key(self, public: str) -> Path:
+        """Where a key is kept that this folder had before."""
+        return self.local / f"key-{public}"
+
+    def kept_keys(self) -> list[Path]:
+        """The key files that this folder had before, the latest first."""
+        found = [path for path in self.local.glob("key-*") if is_digest(path.name.removeprefix("key-"))]
+        return sorted(found, key=lambda path: path.stat().st_ctime_ns, reverse=True)
 
     def read_config(self) -> tuple[Digest, Path]:
         """The space and the path of the private key.

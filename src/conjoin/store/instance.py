@@ -68,5 +68,5 @@ def _copied(marker: Path, what: str) -> CopiedReplicaError:
     return CopiedReplicaError(
         what,
         where=str(marker),
-        hint="make a new replica of the same space: `conjoin clone OLD NEW`; reading this one still works",
+        hint="`conjoin rekey` makes it a replica of its own, with a key of its own; reading it works without that",
     )

@@ -22,7 +22,8 @@ class SyncReport:
     `bytes_in` and `objects_in` count what was received and what of it was kept; `waiting` counts operations whose
     ancestors are known nowhere here; `missing` names the content digests (canonical order) of visible contributions,
     the base and its files that are not complete here; `failure` is why the remote could not be written, if it could
-    not: everything that was pulled before is kept.
+    not: everything that was pulled before is kept; `key_used_elsewhere` names an operation that this replica's key has
+    signed somewhere else.
     """
 
     source: str
@@ -37,3 +38,4 @@ class SyncReport:
     missing: tuple[Digest, ...]
     root: Digest
     failure: ConjoinError | None = None
+    key_used_elsewhere: str | None = None

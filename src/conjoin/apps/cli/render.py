@@ -137,6 +137,8 @@ def status(state: "Status") -> Iterable[Any]:
     yield contributions(state.contributions)
     if state.missing_objects:
         yield f"{count(state.missing_objects, 'object')} missing: sync with a replica that has them before resolve"
+    if state.key_used_elsewhere is not None:
+        yield used_elsewhere(state.key_used_elsewhere)
     if state.unneeded_bytes:
         yield f"{size(state.unneeded_bytes)} are not needed any more: `conjoin gc` frees them"
     if state.damaged:
@@ -144,6 +146,12 @@ def status(state: "Status") -> Iterable[Any]:
     for author, seq, ids in state.forks:
         different = ", ".join(map(short, ids))
         yield f"key {short(author)} signed {len(ids)} different operations as number {seq}: {different}"
+
+
+def used_elsewhere(name: str) -> str:
+    """What to say of a replica whose key has signed the operation `name` somewhere else."""
+    at = f"{name[:16]}…/{name[-75:-64]}{name[-64:][:12]}" if name.startswith("ops/") else name
+    return f"this replica's key signs elsewhere too ({at}): `conjoin rekey` before it writes again"
 
 
 def log(operations: Sequence["OperationInfo"]) -> Iterable[Any]:
@@ -174,6 +182,8 @@ def sync(report: "SyncReport") -> Iterable[Any]:
     yield f"{report.source}: {', '.join(filter(None, (received, sent))) or 'nothing new'}"
     if report.waiting:
         yield f"  {count(report.waiting, 'operation')} waiting for ancestors that are not here yet"
+    if report.key_used_elsewhere is not None:
+        yield f"  {used_elsewhere(report.key_used_elsewhere)}"
     if report.missing:
         yield f"  incomplete here, syncing with another replica may help: {', '.join(map(short, report.missing))}"
 

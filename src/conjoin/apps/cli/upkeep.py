@@ -1,4 +1,4 @@
-"""The commands that keep a replica in order: gc; each calls the Replica and prints what it reports."""
+"""The commands that keep a replica in order: gc, rekey; each calls the Replica and prints what it reports."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from conjoin.apps.cli.options import LOOKING, AsJson, Quiet, Shell, Where, epilog
+from conjoin.apps.cli.options import LOOKING, SPACES, AsJson, Quiet, Shell, Where, epilog
 from conjoin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(rich_help_panel=LOOKING, epilog=epilog("conjoin gc --dry-run", "conjoin gc --grace 7d"))(gc)
+    app.command(rich_help_panel=SPACES, epilog=epilog("conjoin -C restored rekey"))(rekey)
 
 
 def gc(
@@ -59,6 +60,41 @@ def gc(
             yield f"{size(report.later_bytes)} more are not needed, but were within the last {grace}"
 
     shell.tell(report, brief=str(report.size_bytes), human=human)
+
+
+def rekey(
+    ctx: typer.Context,
+    sign_in: Annotated[
+        bool,
+        typer.Option(
+            "--sign-in",
+            help="Let the new key in by an admin's key that this replica has or had, though it may sign elsewhere: "
+            "only where every other copy is gone for good, after a sync with all who saw its last operations.",
+        ),
+    ] = False,
+    where: Where = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take a new key, for a copied or restored replica.
+
+    Two replicas that sign with one key would fork the log. The key until now lets the new one in if it is an admin's
+    and signs nowhere else; otherwise an admin has to.
+    """
+    shell = Shell.of(ctx, where, as_json, quiet)
+    with shell.replica() as replica:
+        done = replica.rekey(sign_in=sign_in)
+
+    def human() -> Iterable[Any]:
+        from conjoin.apps.cli.render import facts, short
+
+        yield "this replica has a new key"
+        yield facts([("key", done.key), ("before", short(done.before)), ("role", done.role or "reader")])
+        if done.role is None or (done.wanted == "admin" and done.role != "admin"):
+            admin = " --admin" if done.wanted == "admin" else ""
+            yield f"next: an admin runs `conjoin invite {done.key}{admin}`; then sync on both sides"
+
+    shell.tell(done, brief=done.key, human=human)
 
 
 def _table(report: "GcReport") -> list[Any]:
