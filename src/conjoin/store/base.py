@@ -119,6 +119,15 @@ def read_tensor(store: Store, entry: TensorEntry) -> bytearray:
     return data
 
 
+def read_leaf(store: Store, digest: Digest, *, trusted: bool = True) -> bytes:
+    """The bytes of one leaf; `trusted` skips the hashing, for those who hash what comes of it.
+
+    Raises: as `Store.get`.
+    """
+    buffer = bytearray(LEAF_BYTES)
+    return bytes(memoryview(buffer)[: store.read_leaf(digest, memoryview(buffer), trusted=trusted)])
+
+
 def is_object(name: str) -> bool:
     """Whether `name` can name an object."""
     return bool(parse_leaf(name) or parse_manifest(name) or parse_operation(name))

@@ -222,12 +222,15 @@ class _Drive:
         return None
 
     def _pull_leaf(self, leaf: WantedLeaf) -> ConjoinError | None:
-        data = self._fetch(leaf.name, leaf.size_bytes)
-        if isinstance(data, ConjoinError):
-            return data
         try:
+            if isinstance(self._remote, Peer):
+                data, moved = self._remote.pull_leaf(leaf, self._store)
+            else:
+                data = self._remote.get(leaf.name, leaf.size_bytes)
+                moved = len(data)
+            self._count(bytes_in=moved)
             leaf.check(data)
-        except IntegrityError as error:
+        except (RemoteError, IntegrityError) as error:
             return error
         self._store.put(leaf.name, data)
         self._count(objects_in=1)
@@ -235,7 +238,15 @@ class _Drive:
 
     def _push_leaf(self, leaf: WantedLeaf) -> ConjoinError | None:
         data = self._read(leaf.name)
-        return data if isinstance(data, ConjoinError) else self._push(leaf.name, data)
+        if isinstance(data, ConjoinError):
+            return data
+        if not isinstance(self._remote, Peer):
+            return self._push(leaf.name, data)
+        try:
+            self._count(bytes_out=self._remote.push_leaf(leaf, data, self._store), objects_out=1)
+        except (RemoteError, IntegrityError) as error:
+            return error
+        return None
 
     def _each(
         self, what: str, leaves: Sequence[WantedLeaf], move: Callable[[WantedLeaf], ConjoinError | None]

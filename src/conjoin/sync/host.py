@@ -17,7 +17,8 @@ from conjoin.errors import (
     WrongSpaceError,
 )
 from conjoin.log import Log, Operation, parse, views
-from conjoin.store.base import Store, holds
+from conjoin.store.base import Store, holds, read_leaf
+from conjoin.sync.coding import can_code, decode_delta, encode_delta
 from conjoin.sync.messages import (
     NAMES_MAX,
     WHAT_CHARS_MAX,
@@ -40,9 +41,9 @@ from conjoin.sync.pulling import Outcome, needed_content, take, wanted_leaves
 from conjoin.sync.reconcile import Comparison, fitting
 from conjoin.sync.requests import WantedLeaf
 from conjoin.sync.session import batches, is_content
-from conjoin.wire.digest import LEAF_BYTES, Digest
+from conjoin.wire.digest import Digest
 from conjoin.wire.manifest import Manifest
-from conjoin.wire.objects import manifest_name, parse_leaf, parse_manifest
+from conjoin.wire.objects import leaf_name, manifest_name, parse_leaf, parse_manifest
 
 
 class Host:
@@ -85,12 +86,12 @@ class Host:
                     return self._found(question)
                 case Offer(operations, last):
                     return self._offered(operations, last=last)
-                case Put(name, data):
-                    return self._put(name, data)
+                case Put():
+                    return self._put(question)
                 case Take():
                     return self._take()
-                case Get(name):
-                    return Object(name, self._object(name))
+                case Get():
+                    return self._object(question)
         except StoreError as error:
             return Refused(error.code, "its own directory cannot be used")
         except ConjoinError as error:
@@ -112,15 +113,19 @@ class Host:
             operations=tuple(operation.envelope for operation in operations),
         )
 
-    def _object(self, name: str) -> bytes:
-        """An object's bytes; a leaf is not hashed here, because whoever asked hashes it anyway."""
+    def _object(self, question: Get) -> Object:
+        """An object; a leaf is not hashed here, because whoever asked hashes it anyway."""
+        name, delta = question.name, question.delta
         if not is_content(name):
             raise MissingObjectError("no such object is given to peers", where=name)
         leaf = parse_leaf(name)
         if leaf is None:
-            return self._store.get(name)
-        buffer = bytearray(LEAF_BYTES)
-        return bytes(memoryview(buffer)[: self._store.read_leaf(leaf, memoryview(buffer), trusted=True)])
+            return Object(name, self._store.get(name))
+        data = read_leaf(self._store, leaf)
+        if delta is None or not can_code() or not holds(self._store, leaf_name(delta.base)):
+            return Object(name, data)
+        packed = encode_delta(data, read_leaf(self._store, delta.base), delta.item_bytes)
+        return Object(name, data) if packed is None else Object(name, packed, delta)
 
     # ------------------------------------------------------------------------------------------------ taking
     def _offered(self, envelopes: tuple[bytes, ...], *, last: bool) -> Wanted:
@@ -140,9 +145,12 @@ class Host:
         self._wanted = frozenset(wanted)
         return wanted
 
-    def _put(self, name: str, data: bytes) -> Wanted:
+    def _put(self, question: Put) -> Wanted:
+        name, data, delta = question.name, question.data, question.delta
         leaf = self._leaves.get(name)
         if leaf is not None:
+            if delta is not None:
+                data = decode_delta(data, read_leaf(self._store, delta.base), delta.item_bytes)
             leaf.check(data)
             self._store.put(name, data)
             self._leaves.pop(name, None)

@@ -122,11 +122,25 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Delta:
+    """A leaf is, or may be, sent as its difference from a leaf of the same length (`sync.coding`).
+
+    Attributes:
+        base: digest of the other leaf, which whoever receives has.
+        item_bytes: size of the items whose bytes go into planes: 1, 2, 4 or 8.
+    """
+
+    base: Digest
+    item_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Put:
     """One object that was wanted. Answer: `Wanted`, of a manifest the leaves that are lacking."""
 
     name: str
     data: bytes
+    delta: Delta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +163,10 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """Give me an object. Answer: `Object`."""
+    """Give me an object, as `delta` if that is shorter. Answer: `Object`."""
 
     name: str
+    delta: Delta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +175,7 @@ class Object:
 
     name: str
     data: bytes
+    delta: Delta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +273,13 @@ def _ranges(value: canonical.Json) -> tuple[Range, ...]:
     return ranges
 
 
+def _delta(value: canonical.Json) -> Delta | None:
+    if value is None:
+        return None
+    fields = exact_fields(value, ("base", "item_bytes"), "delta")
+    return Delta(parse_digest(fields["base"], "base"), integer_field(fields["item_bytes"], 1, 8, "item_bytes"))
+
+
 def _name(value: canonical.Json) -> str:
     return text_field(value, NAME_CHARS_MAX, "name")
 
@@ -328,7 +351,8 @@ def _read_taken(fields: Fields, body: memoryview) -> Taken:
 
 
 def _read_get(fields: Fields, body: memoryview) -> Get:
-    return Get(_name(_no_body(fields, body)["name"]))
+    f = _no_body(fields, body)
+    return Get(_name(f["name"]), _delta(f["delta"]))
 
 
 def _read_refused(fields: Fields, body: memoryview) -> Refused:
@@ -343,11 +367,11 @@ def _read_take(fields: Fields, body: memoryview) -> Take:
 
 _READERS: Mapping[str, tuple[tuple[str, ...], Callable[[Fields, memoryview], Message]]] = {
     "found": (("holdings", "ranges", "root", "wanted"), _read_found),
-    "get": (("name",), _read_get),
+    "get": (("delta", "name"), _read_get),
     "hello": (("holdings", "nonce", "protocol", "ranges", "send", "space"), _read_hello),
-    "object": (("name",), lambda f, body: Object(_name(f["name"]), bytes(body))),
+    "object": (("delta", "name"), lambda f, body: Object(_name(f["name"]), bytes(body), _delta(f["delta"]))),
     "offer": (("last",), lambda f, body: Offer(_envelopes(body), _flag(f["last"]))),
-    "put": (("name",), lambda f, body: Put(_name(f["name"]), bytes(body))),
+    "put": (("delta", "name"), lambda f, body: Put(_name(f["name"]), bytes(body), _delta(f["delta"]))),
     "refused": (("code", "what"), _read_refused),
     "take": ((), _read_take),
     "taken": (("operations", "root"), _read_taken),
@@ -377,13 +401,18 @@ def _found_json(m: Found) -> canonical.Json:
     return {"holdings": holdings, "ranges": ranges, "root": m.root, "wanted": list(m.wanted)}
 
 
+def _name_json(m: Get | Object | Put) -> canonical.Json:
+    delta = None if m.delta is None else {"base": m.delta.base, "item_bytes": m.delta.item_bytes}
+    return {"delta": delta, "name": m.name}
+
+
 _WRITERS: Mapping[type, tuple[str, Callable[[Any], canonical.Json], Callable[[Any], bytes]]] = {
     Found: ("found", _found_json, lambda m: _pack(m.operations)),
-    Get: ("get", lambda m: {"name": m.name}, lambda _: b""),
+    Get: ("get", _name_json, lambda _: b""),
     Hello: ("hello", _hello_json, lambda _: b""),
-    Object: ("object", lambda m: {"name": m.name}, lambda m: m.data),
+    Object: ("object", _name_json, lambda m: m.data),
     Offer: ("offer", lambda m: {"last": m.last}, lambda m: _pack(m.operations)),
-    Put: ("put", lambda m: {"name": m.name}, lambda m: m.data),
+    Put: ("put", _name_json, lambda m: m.data),
     Refused: ("refused", lambda m: {"code": m.code, "what": m.what}, lambda _: b""),
     Take: ("take", lambda _: {}, lambda _: b""),
     Taken: ("taken", lambda m: {"operations": m.operations, "root": m.root}, lambda _: b""),

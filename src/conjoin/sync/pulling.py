@@ -1,6 +1,6 @@
 """What every sync does with what the other side offers: content first, then the operations that need it; no I/O."""
 
-from collections.abc import Callable, Container, Generator
+from collections.abc import Callable, Container, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +83,7 @@ def pull(log: Log, ahead: Log, offered: Offered, outcome: Outcome) -> Generator[
     needed = needed_content(ahead)
     complete: dict[Digest, Manifest] = {}
     for digest in needed:
-        manifest = yield from pull_content(digest, offered, outcome)
+        manifest = yield from pull_content(digest, offered, outcome, base=complete.get(ahead.genesis.base))
         if manifest is not None:
             complete[digest] = manifest
     outcome.missing = tuple(sorted(set(needed) - set(complete)))
@@ -116,8 +116,13 @@ def take(log: Log, ahead: Log, outcome: Outcome) -> Generator[Persist, Any, None
         log.offer(operation)
 
 
-def pull_content(digest: Digest, offered: Offered, outcome: Outcome) -> Generator[Request, Any, Manifest | None]:
-    """Complete one manifest and its leaves here; None if something of it cannot be had now."""
+def pull_content(
+    digest: Digest, offered: Offered, outcome: Outcome, *, base: Manifest | None = None
+) -> Generator[Request, Any, Manifest | None]:
+    """Complete one manifest and its leaves here; None if something of it cannot be had now.
+
+    `base` is the manifest of the base, if that is complete: leaves that are like its leaves may come as differences.
+    """
     name = manifest_name(digest)
     held = name in (yield Held((name,)))
     if not held and name not in offered.manifests:
@@ -130,16 +135,23 @@ def pull_content(digest: Digest, offered: Offered, outcome: Outcome) -> Generato
     except ConjoinError as error:
         _note(outcome, name, error, here=held)
         return None
-    if not (yield from _pull_leaves(digest, manifest, offered, outcome)):
+    if not (yield from _pull_leaves(wanted_leaves(manifest, base), f"pulling {digest[:8]}", offered, outcome)):
         return None
     if not held:
         yield Keep(name, data)
     return manifest
 
 
-def wanted_leaves(manifest: Manifest) -> list[WantedLeaf]:
-    """The leaves of a manifest, with what is needed to judge their bytes."""
-    return [WantedLeaf(digest, size) for digest, size in manifest.leaf_lengths().items()]
+def wanted_leaves(manifest: Manifest, base: Manifest | None = None) -> list[WantedLeaf]:
+    """Every distinct leaf of a manifest, with what is needed to judge its bytes, and the leaf of `base` it is like."""
+    found: dict[Digest, WantedLeaf] = {}
+    for entry in manifest.tensors:
+        twin = base.by_name.get(entry.name) if base is not None else None
+        same = twin is not None and (twin.dtype, twin.shape) == (entry.dtype, entry.shape)
+        likes = twin.leaves if twin is not None and same else (None,) * len(entry.leaves)
+        for leaf, size_bytes, like in zip(entry.leaves, entry.leaf_sizes(), likes, strict=True):
+            found.setdefault(leaf, WantedLeaf(leaf, size_bytes, like, entry.kind.item_bytes))
+    return list(found.values())
 
 
 def bytes_of(answer: bytes | ConjoinError) -> bytes:
@@ -150,10 +162,9 @@ def bytes_of(answer: bytes | ConjoinError) -> bytes:
 
 
 def _pull_leaves(
-    digest: Digest, manifest: Manifest, offered: Offered, outcome: Outcome
+    leaves: Sequence[WantedLeaf], what: str, offered: Offered, outcome: Outcome
 ) -> Generator[Request, Any, bool]:
-    """Pull the leaves of `manifest` that are not held; whether all are held afterwards."""
-    leaves = wanted_leaves(manifest)
+    """Pull those of `leaves` that are not held; whether all are held afterwards."""
     held: frozenset[str] = yield Held(tuple(leaf.name for leaf in leaves))
     lacking = [leaf for leaf in leaves if leaf.name not in held]
     if not lacking:
@@ -162,7 +173,7 @@ def _pull_leaves(
     there = tuple(leaf for leaf in lacking if leaf.name in listed)
     if not there:
         return False
-    failures: Failures = yield PullLeaves(f"pulling {digest[:8]}", there)
+    failures: Failures = yield PullLeaves(what, there)
     for name, error in failures.items():
         _note(outcome, name, error)
     return len(there) == len(lacking) and not failures

@@ -45,10 +45,19 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class WantedLeaf:
-    """A leaf to pull, with everything needed to judge the bytes that arrive."""
+    """A leaf to move, with everything needed to judge the bytes that arrive.
+
+    Attributes:
+        digest: of its bytes.
+        size_bytes: their number.
+        like: a leaf of the base at the same place of the same tensor, from which it may differ little.
+        item_bytes: size of an element of the tensor.
+    """
 
     digest: Digest
     size_bytes: int
+    like: Digest | None = None
+    item_bytes: int = 1
 
     @property
     def name(self) -> str:

@@ -153,13 +153,13 @@ class _Talk:
         for name in wanted.names:
             manifest = complete.get(parse_manifest(name) or Digest(""))
             if manifest is not None:
-                yield from self._give_content(name, manifest)
+                yield from self._give_content(name, manifest, complete.get(self._log.genesis.base))
         taken = yield from ask(Take(), Taken)
         self._outcome.operations_out = min(taken.operations, len(operations))
 
-    def _give_content(self, name: str, manifest: Manifest) -> Steps:
+    def _give_content(self, name: str, manifest: Manifest, base: Manifest | None) -> Steps:
         data = bytes_of((yield Read(name)))
-        known = {leaf.name: leaf for leaf in wanted_leaves(manifest)}
+        known = {leaf.name: leaf for leaf in wanted_leaves(manifest, base)}
         before: frozenset[str] | None = None
         while True:
             wanted = yield from ask(Put(name, data), Wanted)

@@ -2,9 +2,25 @@
 
 from typing import Protocol
 
-from conjoin.errors import MissingObjectError, PeerRefusedError, ProtocolError
-from conjoin.sync.messages import FRAME_BYTES_MAX, Answer, Get, Object, Put, Question, Refused, Wanted, decode, encode
+from conjoin.errors import ConjoinError, IntegrityError, MissingObjectError, PeerRefusedError, ProtocolError
+from conjoin.store.base import Store, holds, read_leaf
+from conjoin.sync.coding import can_code, decode_delta, encode_delta
+from conjoin.sync.messages import (
+    FRAME_BYTES_MAX,
+    Answer,
+    Delta,
+    Get,
+    Object,
+    Put,
+    Question,
+    Refused,
+    Wanted,
+    decode,
+    encode,
+)
+from conjoin.sync.requests import WantedLeaf
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
+from conjoin.wire.objects import leaf_name
 
 
 class Line(Protocol):
@@ -61,19 +77,73 @@ class Peer:
 
     def get(self, name: str, size_bytes_max: int = MANIFEST_BYTES_MAX) -> bytes:
         """See `Remote`."""
-        answer = self.ask(Get(name))
-        if isinstance(answer, Refused):
-            if answer.code == MissingObjectError.code:
-                raise MissingObjectError(f"{self.where} does not have it", where=name)
-            raise PeerRefusedError(f"{self.where} does not give it: {answer.what}", where=name)
-        if not isinstance(answer, Object) or answer.name != name or len(answer.data) > size_bytes_max:
-            raise ProtocolError(f"what came is not an object of at most {size_bytes_max} bytes", where=name)
-        return answer.data
+        found = self._object(Get(name))
+        if len(found.data) > size_bytes_max:
+            raise ProtocolError(f"what came is longer than {size_bytes_max} bytes", where=name)
+        return found.data
 
     def put(self, name: str, data: bytes) -> None:
         """See `Remote`."""
-        answer = self.ask(Put(name, data))
+        self._put(Put(name, data))
+
+    def pull_leaf(self, leaf: WantedLeaf, store: Store) -> tuple[bytes, int]:
+        """A leaf, unverified, and how many bytes travelled: fewer, where both sides have one like it.
+
+        Raises: as `get`.
+        """
+        like = _like(leaf, store)
+        if like is None:
+            data = self.get(leaf.name, leaf.size_bytes)
+            return data, len(data)
+        base, delta = like
+        found = self._object(Get(leaf.name, delta))
+        if found.delta is None:
+            return found.data, len(found.data)
+        return decode_delta(found.data, base, delta.item_bytes), len(found.data)
+
+    def push_leaf(self, leaf: WantedLeaf, data: bytes, store: Store) -> int:
+        """Give a leaf; returns how many bytes travelled.
+
+        Raises: as `put`.
+        """
+        like = _like(leaf, store)
+        packed = encode_delta(data, like[0], like[1].item_bytes) if like else None
+        if like and packed is not None:
+            try:
+                self._put(Put(leaf.name, packed, like[1]))
+            except MissingObjectError:
+                pass  # the other side does not have that leaf
+            else:
+                return len(packed)
+        self._put(Put(leaf.name, data))
+        return len(data)
+
+    def _object(self, question: Get) -> Object:
+        answer = self.ask(question)
         if isinstance(answer, Refused):
-            raise PeerRefusedError(f"{self.where} does not take it: {answer.what}", where=name)
+            raise self._refusal(answer, question.name)
+        if not isinstance(answer, Object) or answer.name != question.name or answer.delta not in (None, question.delta):
+            raise ProtocolError("what came is not what was asked for", where=question.name)
+        return answer
+
+    def _put(self, question: Put) -> None:
+        answer = self.ask(question)
+        if isinstance(answer, Refused):
+            raise self._refusal(answer, question.name)
         if not isinstance(answer, Wanted):
-            raise ProtocolError(f"{type(answer).__name__} is no answer to an object", where=name)
+            raise ProtocolError(f"{type(answer).__name__} is no answer to an object", where=question.name)
+
+    def _refusal(self, answer: Refused, name: str) -> ConjoinError:
+        if answer.code == MissingObjectError.code:
+            return MissingObjectError(f"{self.where} does not have it", where=name)
+        return PeerRefusedError(f"{self.where} refuses: {answer.what} ({answer.code})", where=name)
+
+
+def _like(leaf: WantedLeaf, store: Store) -> tuple[bytes, Delta] | None:
+    """The bytes of the leaf that `leaf` may be sent as a difference from, where this side has it undamaged."""
+    if leaf.like is None or not can_code() or not holds(store, leaf_name(leaf.like)):
+        return None
+    try:
+        return read_leaf(store, leaf.like, trusted=False), Delta(leaf.like, leaf.item_bytes)
+    except IntegrityError:
+        return None

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conjoin.errors import DamagedObjectError, RemoteError
-from conjoin.store.base import Store, size_limit
+from conjoin.store.base import Store, read_leaf, size_limit
 from conjoin.store.inplace import References, ReplicaStore
 from conjoin.sync.remotes.base import folders_among
 from conjoin.sync.remotes.folder import as_remote_error
-from conjoin.wire.digest import LEAF_BYTES
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 from conjoin.wire.objects import parse_leaf
 
@@ -59,9 +58,7 @@ class StoreRemote:
         leaf = parse_leaf(name)
         if leaf is None:
             return self._store.get(name)
-        buffer = bytearray(LEAF_BYTES)
-        size_bytes = self._store.read_leaf(leaf, memoryview(buffer), trusted=True)
-        return bytes(memoryview(buffer)[:size_bytes])
+        return read_leaf(self._store, leaf)
 
 
 class ReplicaRemote(StoreRemote):
