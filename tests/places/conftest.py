@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import lay_out
+from tests.e2e.shell import InProcess
 from tests.places import servers
 from tests.places.servers import BUCKET, S3
 
@@ -59,3 +61,26 @@ def folder(s3: S3, prefix: str) -> Path:
     """The folder in which rclone keeps the objects of `url`."""
     assert s3.folder is not None
     return s3.folder / prefix
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with base/, north.safetensors, south.safetensors and west.safetensors."""
+    return lay_out(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> InProcess:
+    """The command line in this process, 80 columns wide and without colour."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    return InProcess(capsys)
+
+
+@pytest.fixture
+def site(models: Path, url: str, here: InProcess, tmp_path: Path) -> Path:
+    """A replica with one contribution, whose meeting place at `url` has all of it."""
+    here.ok("-q", "init", tmp_path / "north", "--base", models / "base", "--open")
+    here.ok("-q", "-C", tmp_path / "north", "add", models / "north.safetensors")
+    here.ok("-q", "-C", tmp_path / "north", "sync", url)
+    return tmp_path / "north"
