@@ -104,7 +104,7 @@ def resolve(
         recipe = strategy
     else:
         recipe = Recipe.of(strategy, _keyed(strategy, params, [one.digest for one in found]))
-    entries = dict(zip(found, kept, strict=True))
+    entries = {one.digest: (one, model) for one, model in zip(found, kept, strict=True)}
     result, beside = _run(held, origin, entries, recipe, space_of(seed), [] if asset is None else [asset])
     if sidecars is not None:
         sidecars.update(beside)
@@ -261,11 +261,11 @@ class CRDTMergeState:
         if asset is not None or self._takes_asset:
             learned = {} if asset is None else {_ASSET: asset.digest}
             recipe = Recipe.of(self._strategy, {**learned, **self._params})
-        chosen = [self.payloads.kept[digest] for digest in self.visible]
-        entries = {contribution: kept for contribution, kept, _ in chosen}
+        chosen = {digest: self.payloads.kept[digest] for digest in self.visible}
+        entries = {digest: (contribution, kept) for digest, (contribution, kept, _) in chosen.items()}
         assets = [] if asset is None else [asset]
         result, _ = _run(self.payloads.held, self._base, entries, recipe, self._space, assets)
-        return result[ONLY] if all(single for _, _, single in chosen) else result
+        return result[ONLY] if all(single for _, _, single in chosen.values()) else result
 
     @property
     def visible(self) -> tuple[Digest, ...]:
@@ -301,7 +301,7 @@ class CRDTMergeState:
 def _run(
     held: HeldTensors,
     base: _Kept | None,
-    entries: Mapping[Contribution, _Kept],
+    entries: Mapping[Digest, tuple[Contribution, _Kept]],
     recipe: Recipe,
     space: Digest,
     assets: Sequence[Asset],
@@ -309,23 +309,22 @@ def _run(
     """Plan, carry out, and give back arrays: the tensors, and what was written beside them."""
     if not entries:
         raise NothingVisibleError("there is nothing to merge", hint="add a model first")
-    carried = {one.digest: kept.extras for one, kept in entries.items()}
     plan = make_plan(
         space=space,
         base=None if base is None else base.manifest,
         files=None,
-        contributions=[(one.digest, kept.manifest, one.weight) for one, kept in entries.items()],
+        contributions=[(digest, kept.manifest, one.weight) for digest, (one, kept) in entries.items()],
         recipe=recipe,
-        side_cars=lambda digest, name: carried[digest].get(name),
+        side_cars=lambda digest, name: entries[digest][1].extras.get(name),
         assets=assets,
     )
     sink = MemorySink((*plan.tensors, *plan.side_tensors))
     Engine(plan, held, sink).run()
     for text in sorted(sink.warnings):
         python_warnings.warn(text, stacklevel=3)
-    restores: dict[str, Restore] = {}
-    for one in (*([] if base is None else [base]), *reversed(list(entries.values()))):
-        restores.update(one.restores)
+    restores = {} if base is None else dict(base.restores)
+    for _, kept in reversed(list(entries.values())):
+        restores.update(kept.restores)
     beside = {t.name: sink.arrays[t.name].view(_SIDE_DTYPES[t.dtype]) for t in plan.side_tensors}
     return {t.name: restores[t.name](sink.arrays[t.name], t.dtype, t.shape) for t in plan.tensors}, beside
 

@@ -276,6 +276,8 @@ def _read_opened(opened: OpenSlice, parts: Sequence[Slice]) -> Inputs:
 
 def _read_whole(job: Job, arrays: list[list[Bytes]], parts: Sequence[Slice]) -> Inputs:
     """Some ranges of a slice that has been read whole, with the same ranges of its sides, or the whole of these."""
+    if len(parts) == 1 and parts[0] == job.part:
+        return Inputs(arrays[0], arrays[1:])
     sources = parts_of(arrays[0], job.task.item_bytes, job.part.start, parts)
     return Inputs(
         sources,

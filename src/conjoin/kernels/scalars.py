@@ -40,14 +40,16 @@ def coefficients(values: Sequence[Fraction]) -> Coefficients:
     Raises:
         BadParameterError: a coefficient is beyond the range of float32.
     """
-    rounded = [nearest_f32(value) for value in values]
-    if all(Fraction(near) == value for near, value in zip(rounded, values, strict=True)):
-        return Coefficients(tuple(rounded), 1.0)
-    common = math.lcm(*(value.denominator for value in values))
-    whole = [int(value * common) for value in values]
-    if common <= WHOLE_MAX and all(abs(number) <= WHOLE_MAX for number in whole):
-        return Coefficients(tuple(float(number) for number in whole), float(common))
-    return Coefficients(tuple(rounded), 1.0)
+    ratios = [value.as_integer_ratio() for value in values]
+    distinct = dict(zip(ratios, values, strict=True))  # a hundred contributions mostly have one weight
+    rounded = {ratio: nearest_f32(value) for ratio, value in distinct.items()}
+    if all(Fraction(rounded[ratio]) == value for ratio, value in distinct.items()):
+        return Coefficients(tuple(rounded[ratio] for ratio in ratios), 1.0)
+    common = math.lcm(*(value.denominator for value in distinct.values()))
+    whole = {ratio: int(value * common) for ratio, value in distinct.items()}
+    if common <= WHOLE_MAX and all(abs(number) <= WHOLE_MAX for number in whole.values()):
+        return Coefficients(tuple(float(whole[ratio]) for ratio in ratios), float(common))
+    return Coefficients(tuple(rounded[ratio] for ratio in ratios), 1.0)
 
 
 @functools.lru_cache(1024)

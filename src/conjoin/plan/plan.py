@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from conjoin.crdt.orset import root_of
 from conjoin.errors import (
@@ -36,8 +37,7 @@ NOTHING = Digest("0" * 64)
 SHARD_SIZE_BYTES = 5 * 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedContribution:
+class PlannedContribution(NamedTuple):
     """One merged contribution: its digest, its weights' content digest, its own weight in canonical form."""
 
     digest: Digest

@@ -2,10 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from conjoin.errors import (
     BadSidecarError,
@@ -25,8 +26,7 @@ from conjoin.wire.manifest import Manifest, TensorEntry
 Leaves = tuple[Digest, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """One visible contribution as a plan needs it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Source:
     digest: Digest
     weights: Manifest
     weight: Fraction
-    extras: Mapping[str, Manifest] = field(default_factory=dict[str, Manifest])
+    extras: Mapping[str, Manifest] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
