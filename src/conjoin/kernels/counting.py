@@ -68,12 +68,13 @@ def bracket_of_sample(counts: Counts, rank: int, elements: int) -> Narrowed:
     """
     brackets: list[Bracket] = []
     for row in counts:
-        size, whole = int(row.sum()), max(elements, 1)
+        last, reached = len(row) - 1, np.cumsum(row[::-1])
+        size, whole = int(reached[-1]), max(elements, 1)
         middle = rank * size // whole
         spread = math.isqrt(16 * size * rank * max(whole - rank, 0)) // whole
         margin = 0 if size == elements else spread + size // 2000 + 1
         ranks = (max(min(middle + margin, size), 1), max(middle - margin, 1))
-        low, high = select_from_top(np.stack([row, row]), ranks).bins
+        low, high = (last - min(int(np.searchsorted(reached, rank)), last) for rank in ranks)
         favourite = low + int(np.argmax(row[low : high + 1]))
         brackets.append(Bracket(low << LOW_SHIFT, (high + 1) << LOW_SHIFT, favourite << LOW_SHIFT))
     return Narrowed(tuple(brackets), (0,) * len(brackets))
