@@ -77,6 +77,43 @@ def test_integers_bools_big_endian_and_plain_lists() -> None:
     assert list(resolve([[1.0, 2.0], [3.0, 4.0]], "linear")) == [2.0, 3.0]
 
 
+@pytest.mark.parametrize("strategy", ["weight_average", "ties", "slerp"])
+def test_what_comes_out_shares_no_memory_with_what_went_in(strategy: str) -> None:
+    models = [{"w": array(i), "n": np.array([i]), "empty": array(i, shape=(0, 2))} for i in (1, 2)]
+    before = [{name: one.copy() for name, one in model.items()} for model in models]
+    for count in (1, 2):
+        result = resolve(models[:count], strategy, base=models[0])
+        for name, made in result.items():
+            assert made.flags.writeable
+            made[...] = 7
+            assert all(same(model[name], kept[name]) for model, kept in zip(models, before, strict=True))
+            assert all(model[name].flags.writeable for model in models)
+
+
+def test_what_was_added_may_change_afterwards() -> None:
+    arrays, base = [array(i) for i in (1, 2)], array(0)
+    plain = resolve(arrays, "ties", base=base)
+    state = CRDTMergeState("ties", base=base)
+    for one in arrays:
+        state.add(one)
+    for one in (*arrays, base):
+        one[...] = 0
+    assert same(state.resolve(), plain)
+
+
+def test_what_is_little_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("a thread was to be started")
+
+    few, many = [[array(i, shape=(rows, 1024)) for i in (1, 2)] for rows in (600, 5000)]
+    plain = resolve(few, "weight_average")
+    monkeypatch.setattr("conjoin.executor.workers.ThreadPoolExecutor", refused)
+    monkeypatch.setattr("conjoin.executor.workers.cores", lambda: 2)
+    assert same(resolve(few, "weight_average"), plain)
+    with pytest.raises(AssertionError, match="a thread"):
+        resolve(many, "weight_average")
+
+
 def test_weights_follow_their_models() -> None:
     a, b = array(1), array(2)
     one = resolve([a, b], "linear", weights=["3", 1])

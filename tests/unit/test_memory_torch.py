@@ -45,3 +45,16 @@ def test_torch_and_numpy_give_the_same_bytes() -> None:
 def test_what_has_no_plain_bytes_is_refused(make: Any) -> None:
     with pytest.raises(UnsupportedDtypeError):
         resolve([make()], "linear")
+
+
+def test_what_was_added_may_change_afterwards_and_results_are_apart() -> None:
+    a, b = torch.randn(50), torch.randn(50)
+    before = a.clone()
+    state = CRDTMergeState("weight_average")
+    state.add(a)
+    state.add(b)
+    plain = resolve([a, b], "weight_average")
+    resolve([a], "weight_average").zero_()
+    assert torch.equal(a, before)
+    a.zero_()
+    assert torch.equal(state.resolve(), plain)
