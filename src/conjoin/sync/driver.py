@@ -15,6 +15,7 @@ from conjoin.sync.messages import Answer, Found, Offer, Question
 from conjoin.sync.peers.base import Peer
 from conjoin.sync.pulling import Outcome
 from conjoin.sync.remotes.base import Remote
+from conjoin.sync.remotes.trouble import shown
 from conjoin.sync.report import SyncReport
 from conjoin.sync.requests import (
     NAMES_MAX,
@@ -112,6 +113,7 @@ class _Drive:
         self._progress = progress
         self._pool: ThreadPoolExecutor
         self._lock = Lock()
+        self._sent: set[str] = set()
         self.stop = Event()
         self.bytes_in = 0
         self.bytes_out = 0
@@ -135,7 +137,7 @@ class _Drive:
     def report(self, outcome: Outcome, log: Log, source: str) -> SyncReport:
         """What happened, for whoever asked for it."""
         return SyncReport(
-            source=source or self._remote.where,
+            source=shown(source or self._remote.where),
             operations_in=outcome.operations_in,
             operations_out=outcome.operations_out,
             bytes_in=self.bytes_in,
@@ -212,12 +214,13 @@ class _Drive:
             return error
 
     def _push(self, name: str, data: bytes) -> RemoteError | None:
+        if name in self._sent:  # contents share leaves, and the listing is older than what this visit sent
+            return None
         try:
-            if self._remote.has(name):
-                return None
             self._remote.put(name, data)
         except RemoteError as error:
             return error
+        self._sent.add(name)
         self._count(bytes_out=len(data), objects_out=1)
         return None
 
