@@ -195,6 +195,21 @@ def test_any_history_with_forks_ends_equal_once_all_have_talked(actions: list[tu
     assert_equal(*world.sites)
 
 
+@pytest.mark.parametrize("waits_in", ["the log", "the offer"])
+def test_what_waited_is_durable_before_it_counts(first: Site, waits_in: str) -> None:
+    """Two peers offer at once; what one of them brings lets in what came by the other. Found by the simulator."""
+    writer = Site.joining("writer", first)
+    before, after = writer.write("note", {"n": 0}), writer.write("note", {"n": 1})
+    held, other = host_of(first), host_of(first)
+    early, late = (before, after) if waits_in == "the log" else (after, before)
+    held.answer(Offer((early.envelope,), True))
+    other.answer(Offer((late.envelope,), True))
+    other.answer(Take())
+    held.answer(Take())
+    assert first.log.has(after.id)
+    assert [name for name in first.events if name in (before.name, after.name)] == [before.name, after.name]
+
+
 @given(st.integers(0, 25))
 @settings(max_examples=26, deadline=None)
 def test_a_line_cut_anywhere_leaves_both_valid_and_the_next_one_ends_it(cut: int) -> None:

@@ -105,7 +105,10 @@ def offer(ahead: Log, operation: Operation, outcome: Outcome) -> str:
 
 def take(log: Log, ahead: Log, outcome: Outcome) -> Generator[Persist, Any, None]:
     """Make durable what `ahead` has and `log` lacks, in causal order, then let `log` have it."""
-    fresh = [operation for operation in ahead.operations() if not log.has(operation.id)]
+    # What `log` will admit of them includes what waits in it by now, and what waits in `ahead` for what only `log` has.
+    trial = log.copy()
+    offered = (*(operation for operation in ahead.operations() if not log.has(operation.id)), *ahead.waiting())
+    fresh = [one for operation in offered for one in trial.offer(operation).admitted]
     for operation in fresh:
         yield Persist(operation)
     # Only now: offering one operation also admits what waited for it, which must be durable before.
