@@ -35,9 +35,11 @@ check: $(VENV)/.test  ## style, types and architecture
 	PATH=$(BIN):$$PATH $(BIN)/pyright
 	$(BIN)/lint-imports
 
+# Bytecode is kept whatever the environment says: the suite starts hundreds of processes.
+test: export PYTHONDONTWRITEBYTECODE =
 test: check  ## the whole suite with a coverage report
 	rm -f .coverage .coverage.*
-	CONJOIN_REQUIRE_COMPAT=1 $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term --cov-report=xml --durations=15
+	CONJOIN_REQUIRE_COMPAT=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-report=xml --durations=15
 
 test-aarch64: $(VENV)/.test  ## the same bytes on another instruction set, emulated; the machine is kept in .aarch64
 	$(BIN)/python tools/aarch64
