@@ -424,6 +424,20 @@ class PeerRefusedError(RemoteError):
     retryable = False
 
 
+class BadTicketError(RemoteError):
+    """The text is no ticket of a live peer, or one of a newer version. `conjoin serve` prints tickets."""
+
+    code = "E506"
+    retryable = False
+
+
+class WrongPeerError(RemoteError):
+    """What answers at a ticket's address is not the peer that the ticket names. Nothing was sent to it."""
+
+    code = "E507"
+    retryable = False
+
+
 class StoreError(ConjoinError):
     """The replica's own directory cannot be used."""
 

@@ -14,6 +14,7 @@ from conjoin.errors import (
     ConjoinError,
     CopiedReplicaError,
     DamagedObjectError,
+    EmptySourceError,
     IntegrityError,
     KeyFileError,
     MismatchedTensorsError,
@@ -168,11 +169,12 @@ class Replica:
     ) -> Self:
         """Make another replica of the space in `source`, with a key of its own.
 
-        From a local replica directory whose key is an admin's, the new key is signed in at once. From a meeting
-        place, or otherwise, the new replica only reads until an admin invites its key.
+        From a local replica directory whose key is an admin's, the new key is signed in at once; so it is by a live
+        peer's ticket with an invite. From a meeting place, or otherwise, the new replica only reads until an admin
+        invites its key.
 
         Args:
-            source: a replica directory or a meeting place.
+            source: a replica directory, a meeting place or a live peer's ticket.
             path: the new replica's directory.
             key: an existing private key file; None makes a new one.
             space: digest prefix of the space, where the source holds several.
@@ -181,12 +183,14 @@ class Replica:
         Raises:
             RemoteError, ReplicaExistsError, KeyFileError, StoreError: see there. Nothing is left behind.
         """
-        from conjoin.sync import choose_space, discover_spaces, open_remote, synchronise
+        from conjoin.sync import choose_space, discover_spaces, is_ticket, open_remote, synchronise
 
         remote = open_remote(os.fspath(source))
         genesis = choose_space(discover_spaces(remote), space)
         with new_home(Path(path).absolute()) as home:
             signing_key = _provide_key(home, key)
+        if is_ticket(source):
+            return cls._clone_from_peer(os.fspath(source), path, key=key, progress=progress)
             if is_replica(Path(source)):
                 _sign_in(Path(source), signing_key.public)
             store = home.open_store()
@@ -197,14 +201,30 @@ class Replica:
 
             log = Log.founded_by(genesis)
             synchronise(log, store, remote, push=False, persist_operation=persist, progress=progress)
-            if log.head_of(signing_key.public) is not None:
-                raise KeyFileError(
-                    f"key {signing_key.public[:12]} writes in this space already, from another replica",
-                    where=str(signing_key.path),
-                    hint="two replicas with one key would fork the log: leave out the key, or give one of its own",
+            _configure(home, log, signing_key, key)
+        return cls(path)
+
+    @classmethod
+    def _clone_from_peer(cls, ticket: str, path: PathLike, *, key: PathLike | None, progress: Progress) -> Self:
+        from conjoin.sync import dial, synchronise_with
+
+        with new_home(Path(path).absolute()) as home:
+            signing_key = _provide_key(home, key)
+            store = home.open_store()
+
+            def persist(operation: Operation) -> None:
+                store.put(operation.name, operation.envelope)
+
+            with dial(ticket, signing_key) as peer:
+                log = Log(peer.space)
+                synchronise_with(log, store, peer, push=False, persist_operation=persist, progress=progress)
+            if not log.has(log.space):
+                raise EmptySourceError(
+                    "the peer did not give the operation that founded the space",
+                    where=peer.where,
+                    hint="clone from another replica or meeting place",
                 )
-            write_key_use(home.key_use, KeyUse(signing_key.public))
-            home.write_config(genesis.id, Path(key) if key is not None else None)
+            _configure(home, log, signing_key, key)
         return cls(path)
 
     def close(self) -> None:
@@ -436,17 +456,23 @@ class Replica:
             return known if known is not None else self._sign("member", {"key": admitted, "role": role}).id
 
     def sync(self, source: PathLike, *, progress: Progress = SILENT) -> "SyncReport":
-        """Pull from and push to a replica directory or meeting place, until both hold the same operations.
+        """Pull from and push to a replica directory, meeting place or live peer, until both hold the same operations.
 
         Raises:
             RemoteError, WrongSpaceError: the source cannot be used.
         """
-        from conjoin.sync import open_remote, synchronise
+        from conjoin.sync import dial, is_ticket, open_remote, synchronise, synchronise_with
 
         remote = open_remote(os.fspath(source))
         with self._writing(damage_allowed=True):
             report = synchronise(
                 self.log,
+        if is_ticket(source):
+            with self._writing(damage_allowed=True), dial(source, self._key(), self.space) as peer:
+                report = synchronise_with(
+                    self.log, self.store, peer, persist_operation=self._persist, progress=progress
+                )
+                return replace(report, key_used_elsewhere=self._watch_key())
                 self.store,
                 remote,
                 persist_operation=self._persist,
@@ -889,3 +915,15 @@ def _sign_in(source: Path, key: str) -> None:
     with suppress(CopiedReplicaError, KeyFileError, ReadOnlyError, UsedKeyError), Replica.open(source) as replica:
         if replica.members().get(replica.key) == "admin" and key not in replica.members():
             replica.invite(key)
+def _configure(home: Home, log: Log, signing_key: SigningKey, key: PathLike | None) -> None:
+    """Make the replica in `home` one of the log's space, unless its key has written there already."""
+    if log.head_of(signing_key.public) is not None:
+        raise KeyFileError(
+            f"key {signing_key.public[:12]} writes in this space already, from another replica",
+            where=str(signing_key.path),
+            hint="two replicas with one key would fork the log: leave out the key, or give one of its own",
+        )
+    write_key_use(home.key_use, KeyUse(signing_key.public))
+    home.write_config(log.space, Path(key) if key is not None else None)
+
+

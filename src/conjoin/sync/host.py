@@ -152,8 +152,7 @@ class Host:
             if delta is not None:
                 data = decode_delta(data, read_leaf(self._store, delta.base), delta.item_bytes)
             leaf.check(data)
-            self._store.put(name, data)
-            self._leaves.pop(name, None)
+            self._store.put(name, data)  # and it may come again, if the answer to this was lost on its way
             return Wanted(())
         digest = parse_manifest(name)
         if digest is None or name not in self._wanted:

@@ -1,0 +1,274 @@
+"""Serves a replica's directory to live peers, while other commands may work in it; decides nothing the rooms decide.
+
+What is served is what lies in the directory: operations that another process added are noticed before a peer is told
+what there is. The replica's lock is held only while a peer's operations are taken.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from conjoin.errors import (
+    BadTicketError,
+    IntegrityError,
+    LockedError,
+    MissingObjectError,
+    NotAMemberError,
+    NotPermittedError,
+    TrustError,
+)
+from conjoin.log import Operation, parse, views
+from conjoin.replica import PathLike, Replica
+from conjoin.store.base import batch
+from conjoin.store.home import Home
+from conjoin.store.instance import check_instance
+from conjoin.store.keys import SigningKey, load_key
+from conjoin.store.lock import ReplicaLock
+from conjoin.sync.host import Host
+from conjoin.sync.messages import Answer, Hello, Offer, Question, Take
+from conjoin.sync.peers.certificate import provide_certificate
+from conjoin.sync.peers.invites import Invites
+from conjoin.sync.peers.server import PeerServer
+from conjoin.sync.peers.sessions import Visitor
+from conjoin.sync.peers.ticket import Ticket, parse_address
+from conjoin.wire.digest import Digest
+
+LOCK_SECONDS = 2.0
+"""So long a peer's operations wait for another process that writes; then the peer is asked to come again."""
+INVITE_LOCK_SECONDS = 20.0
+ROOM_LEFT_BYTES = 64 * 1024 * 1024
+"""Free space that content from peers leaves alone."""
+SETTLED_NS = 100_000_000
+"""A folder whose time is younger than this when it is read may change again without another time."""
+
+
+T = TypeVar("T")
+
+
+class Serving:
+    """A replica that answers live peers until it is closed. A context manager.
+
+    Args:
+        path: the replica's directory.
+        bind: `host:port` to listen at; port 0 takes a free one.
+        addresses: `host:port` for the ticket, where peers reach it otherwise than at `bind`.
+        invite_seconds: also give a one-time invite, good for so long; None gives none.
+        tell: called when a peer's session begins and when it ends, from another thread.
+
+    Raises:
+        NoReplicaError, CopiedReplicaError, KeyFileError: the replica cannot be served.
+        NotPermittedError: an invite was asked for, and this replica's key is not an admin's.
+        MissingExtraError: the packages for it are not installed.
+        UnreachableError: nothing can listen at `bind`.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        *,
+        bind: str = "127.0.0.1:0",
+        addresses: Sequence[str] = (),
+        invite_seconds: float | None = None,
+        tell: Callable[[Visitor], None] = lambda _: None,
+    ) -> None:
+        served = _Served(Path(path).absolute())
+        given = tuple(parse_address(address) for address in addresses)
+        certificate = served.home.local / "certificate.pem"
+        digest = provide_certificate(certificate)
+        self._server = PeerServer(served, bind, (certificate, digest), tell)
+        self._held = ExitStack()
+        invite = "" if invite_seconds is None else served.give_invite(invite_seconds)
+        self.address = self._server.address
+        self.ticket = Ticket(given or _reachable(self.address), served.signer.public, digest, served.space, invite)
+        self._store = served.batch
+
+    def __enter__(self) -> Self:
+        self._held.enter_context(self._store())
+        self._held.enter_context(self._server)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+
+class _Served:
+    """One replica as the server of peers sees it; several threads use it at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.home = Home.of(path)
+        check_instance(self.home.instance)
+        replica = Replica.open(path)
+        self.space: Digest = replica.space
+        self.signer: SigningKey = load_key(self.home.read_config()[1])
+        self._store = replica.store
+        self._log = replica.log
+        self._damaged = set(replica.damaged)
+        self._invites = Invites(self.home.local / "invites.json")
+        self._lock = threading.RLock()
+        self._read: set[str] = {operation.name for operation in self._log.operations()}
+        self._stamp: tuple[tuple[str, int], ...] = ()
+        self._stamped_ns = 0
+
+    def batch(self) -> AbstractContextManager[None]:
+        """While peers are served, leaves are made durable together, before the manifest that names them."""
+        return batch(self._store)
+
+    def admit(self, key: str, invite: str) -> None:
+        """See `sync.peers.server.Served`."""
+        with self._lock:
+            self._refresh()
+            if views.policy(self._log).open or key in views.members(self._log):
+                return
+            may_invite = views.members(self._log).get(self.signer.public) == "admin"
+        if not (invite and may_invite and self._used(invite)):
+            what = "the invite was used, has ended, or is none" if invite else "it has no invite"
+            raise NotAMemberError(f"key {key} is not a member of this closed space, and {what}")
+        _patiently(INVITE_LOCK_SECONDS, lambda: self._let_in(key))
+
+    def _let_in(self, key: str) -> None:
+        with Replica.open(self._path) as replica:
+            replica.invite(key)
+
+    def host(self) -> "_Desk":
+        """See `sync.peers.server.Served`."""
+        return _Desk(self, Host(self._log, self._store, self._persist, self._room))
+
+    def give_invite(self, seconds: float) -> str:
+        """A new one-time invite."""
+        role = views.members(self._log).get(self.signer.public)
+        if role != "admin" and not views.policy(self._log).open:
+            raise NotPermittedError(
+                f"key {self.signer.public[:12]} is not an admin of this space, so it cannot invite",
+                hint="serve without an invite, or let an admin serve with one",
+            )
+        with self._process_lock(INVITE_LOCK_SECONDS):
+            return self._invites.give(time.time(), seconds)
+
+    @contextmanager
+    def telling(self, *, fresh: bool) -> Generator[None]:
+        """A block in which the log does not change; `fresh`: it has what other processes added."""
+        with self._lock:
+            if fresh:
+                self._refresh()
+            yield
+
+    @contextmanager
+    def taking(self) -> Generator[None]:
+        """A block in which operations are taken."""
+        with self._process_lock(LOCK_SECONDS), self.telling(fresh=True):
+            check_instance(self.home.instance)
+            yield
+
+    @contextmanager
+    def _process_lock(self, seconds: float) -> Generator[None]:
+        """Hold the replica's lock, for which another process is waited for so long."""
+        with ExitStack() as held:
+            _patiently(seconds, lambda: held.enter_context(ReplicaLock(self.home.lock)))
+            yield
+
+    def _used(self, invite: str) -> bool:
+        with self._process_lock(INVITE_LOCK_SECONDS):
+            return self._invites.use(invite, time.time())
+
+    def _refresh(self) -> None:
+        """Let the log have what other processes wrote since; looks at the folders' times before it lists them."""
+        stamp = self._folder_times()
+        newest = max((changed for _, changed in stamp), default=0)
+        if stamp == self._stamp and newest < self._stamped_ns - SETTLED_NS:
+            return
+        self._stamp, self._stamped_ns = stamp, time.time_ns()
+        for name in self._store.names("ops/"):
+            if name not in self._read and name not in self._damaged:
+                try:
+                    operation = parse(self._store.get(name))
+                except MissingObjectError:
+                    continue
+                except (IntegrityError, TrustError):
+                    self._damaged.add(name)
+                    continue
+                self._log.offer(operation)
+                self._read.add(name)
+
+    def _folder_times(self) -> tuple[tuple[str, int], ...]:
+        """Every folder that holds operations, with the time of its last change."""
+        top = self.home.path / "ops"
+        found = [("", os.stat(top).st_mtime_ns)]
+        with os.scandir(top) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    found.append((entry.name, entry.stat(follow_symlinks=False).st_mtime_ns))
+        return tuple(sorted(found))
+
+    def _persist(self, operation: Operation) -> None:
+        if operation.name in self._damaged:
+            self._store.replace(operation.name, operation.envelope)
+            self._damaged.discard(operation.name)
+        else:
+            self._store.put(operation.name, operation.envelope)
+        self._read.add(operation.name)
+
+    def _room(self) -> int:
+        return max(0, shutil.disk_usage(self.home.path).free - ROOM_LEFT_BYTES)
+
+
+class _Desk:
+    """A host whose log other peers and processes share."""
+
+    def __init__(self, served: _Served, host: Host) -> None:
+        self._served = served
+        self._host = host
+
+    def answer(self, question: Question) -> Answer:
+        """See `Host`. Objects are given and taken without waiting for anybody.
+
+        Raises:
+            LockedError: another process has been writing for long.
+        """
+        match question:
+            case Take():
+                with self._served.taking():
+                    return self._host.answer(question)
+            case Hello() | Offer():
+                with self._served.telling(fresh=isinstance(question, Hello)):
+                    return self._host.answer(question)
+            case _:
+                return self._host.answer(question)
+
+
+def _patiently(seconds: float, attempt: Callable[[], T]) -> T:
+    """What `attempt` gives, as soon as no other process holds the replica's lock; LockedError after so long."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return attempt()
+        except LockedError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.02 + secrets.randbelow(20) / 1000)
+
+
+def _reachable(address: str) -> tuple[str, ...]:
+    """Where others reach what listens at `address`: itself, or for every interface the one that leads outside."""
+    host, _, port = address.rpartition(":")
+    if host not in ("0.0.0.0", "[::]"):
+        return (address,)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
+        try:
+            outward.connect(("192.0.2.1", 9))  # nothing is sent: a datagram socket only chooses its interface
+            return (f"{outward.getsockname()[0]}:{port}",)
+        except OSError as cause:
+            raise BadTicketError(
+                "no address of this machine is known by which others could reach it",
+                hint="name it: `--address HOST:PORT`",
+            ) from cause

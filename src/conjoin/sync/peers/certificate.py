@@ -1,0 +1,120 @@
+"""The certificate a live peer shows: self-signed, made once, kept with its private key; no authority vouches for it.
+
+Whoever has a ticket knows the certificate's digest, and takes this one certificate and no other.
+"""
+
+import hashlib
+import os
+import ssl
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from conjoin.errors import KeyFileError
+from conjoin.store.files import NotRegularError, open_regular, read_whole, sync_directory, translated_os_errors
+from conjoin.wire.digest import Digest
+
+NAME = "peer.conjoin.invalid"
+_FILE_BYTES_MAX = 16 * 1024
+_VALID_FROM = datetime(2020, 1, 1, tzinfo=UTC)
+_VALID_UNTIL = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+def provide_certificate(path: Path) -> Digest:
+    """The digest of the certificate in the file `path`, which is made if it is not there.
+
+    Raises:
+        KeyFileError: the file is damaged, or others can read the private key in it.
+        StoreError: it could not be written.
+    """
+    with translated_os_errors(path):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+        except FileExistsError:
+            return _digest(path)
+        try:
+            os.write(descriptor, _make())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_directory(path.parent)
+        return _digest(path)
+
+
+def _make() -> bytes:
+    """A new private key and its certificate, as PEM."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_VALID_FROM)
+        .not_valid_after(_VALID_UNTIL)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    key = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return key + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _digest(path: Path) -> Digest:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        descriptor = open_regular(path)
+        try:
+            mode = os.fstat(descriptor).st_mode
+        finally:
+            os.close(descriptor)
+        data = read_whole(path, _FILE_BYTES_MAX)
+        if sys.platform != "win32" and mode & 0o077:
+            raise _refused(path, "others than its owner can read the private key of the certificate")
+        return digest_of(x509.load_pem_x509_certificate(data or b"").public_bytes(Encoding.DER))
+    except (NotRegularError, ValueError) as cause:
+        raise _refused(path, "the certificate of this replica is damaged") from cause
+
+
+def digest_of(certificate: bytes) -> Digest:
+    """The digest by which a ticket names a certificate, given as DER."""
+    return Digest(hashlib.sha256(certificate).hexdigest())
+
+
+def _refused(path: Path, what: str) -> KeyFileError:
+    hint = "remove the file: another certificate is made, and tickets given out before no longer work"
+    return KeyFileError(what, where=str(path), hint=hint)
+
+
+def pinned_context(certificate: Digest) -> ssl.SSLContext:
+    """A client's TLS context that takes one certificate and no other, whoever signed it and whatever name it bears."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # what verifies is below: the certificate itself, before anything is sent
+
+    def check(shown: bytes | None) -> None:
+        if shown is None or digest_of(shown) != certificate:
+            raise ssl.SSLCertVerificationError("the certificate is not the one that the ticket names")
+
+    class PinnedSocket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            check(self.getpeercert(binary_form=True))
+
+    class PinnedObject(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            check(self.getpeercert(binary_form=True))
+
+    context.sslsocket_class = PinnedSocket
+    context.sslobject_class = PinnedObject
+    return context

@@ -1,0 +1,118 @@
+"""A ticket: one line of text that tells where a live peer answers and how to know that it is the one; opens nothing.
+
+`conjoin:` and then base64url, without padding, of canonical JSON. Whoever has a ticket with an invite can become a
+member by it, once: it is a secret until then.
+"""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from conjoin.errors import BadTicketError, TrustError
+from conjoin.log.fields import exact_fields, hex_field
+from conjoin.wire import canonical
+from conjoin.wire.digest import Digest, parse_digest
+from conjoin.wire.keys import check_key_hex
+
+PREFIX = "conjoin:"
+VERSION = 1
+TICKET_CHARS_MAX = 4096
+ADDRESSES_MAX = 16
+INVITE_CHARS = 32
+_BASE64 = re.compile(r"[A-Za-z0-9_-]+")
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\]"
+_ADDRESS = re.compile(rf"({_HOST}):([1-9][0-9]{{0,4}})")
+_FIELDS = ("addresses", "certificate", "invite", "key", "space", "version")
+_HINT = "copy the whole line that `conjoin serve` printed, without spaces or line breaks"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Where a live peer answers, and how to know it.
+
+    Attributes:
+        addresses: `host:port`, in the order in which they are tried.
+        key: the peer's public key in hex, which it proves to hold.
+        certificate: SHA-256 of the certificate (DER) that it shows, in hex.
+        space: id of the space it serves.
+        invite: 16 random bytes in hex that make a member of whoever shows them first; empty for none.
+    """
+
+    addresses: tuple[str, ...]
+    key: str
+    certificate: Digest
+    space: Digest
+    invite: str = field(default="", repr=False)
+
+    @property
+    def where(self) -> str:
+        """How errors and reports name the peer; holds no secret."""
+        return f"peer {self.key[:12]} at {', '.join(self.addresses)}"
+
+    @property
+    def without_invite(self) -> Self:
+        """The same, fit to be kept and shown."""
+        return replace(self, invite="")
+
+    def __str__(self) -> str:
+        value = {
+            "addresses": list(self.addresses),
+            "certificate": self.certificate,
+            "invite": self.invite,
+            "key": self.key,
+            "space": self.space,
+            "version": VERSION,
+        }
+        return PREFIX + base64.urlsafe_b64encode(canonical.encode(value)).decode("ascii").rstrip("=")
+
+
+def parse_ticket(text: str) -> Ticket:
+    """Read a ticket.
+
+    Raises:
+        BadTicketError: it is none, or one of another version.
+    """
+    text = text.strip()
+    body = text.removeprefix(PREFIX)
+    if body == text or len(text) > TICKET_CHARS_MAX or _BASE64.fullmatch(body) is None:
+        raise BadTicketError(f"a ticket is {PREFIX!r} and base64url after it, and this is not", hint=_HINT)
+    try:
+        raw = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
+        if base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=") != body:
+            raise BadTicketError("the ticket is not canonical base64: its unused bits are not zero", hint=_HINT)
+        value = canonical.decode(raw, "the ticket")
+        version = value.get("version") if isinstance(value, dict) else None
+        if version != VERSION:
+            raise BadTicketError(f"the ticket has version {version!r:.20}, not {VERSION}", hint="update the older side")
+        fields = exact_fields(value, _FIELDS, "the ticket")
+        invite = fields["invite"]
+        return Ticket(
+            _addresses(fields["addresses"]),
+            check_key_hex(fields["key"]),
+            parse_digest(fields["certificate"], "certificate"),
+            parse_digest(fields["space"], "space"),
+            invite if invite == "" else hex_field(invite, INVITE_CHARS, "invite"),
+        )
+    except (TrustError, binascii.Error) as cause:
+        what = cause.what if isinstance(cause, TrustError) else str(cause)
+        raise BadTicketError(f"the ticket cannot be read: {what}", hint=_HINT) from cause
+
+
+def parse_address(text: object) -> str:
+    """Return `text` as an address `host:port`; an IPv6 address stands in brackets.
+
+    Raises:
+        BadTicketError: it is none.
+    """
+    match = _ADDRESS.fullmatch(text) if isinstance(text, str) else None
+    if match is None or int(match[2]) > 65_535:
+        raise BadTicketError(f"{text!r:.80} is no address", hint="write it as host:port, such as 192.0.2.7:4433")
+    return match[0]
+
+
+def _addresses(value: canonical.Json) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= ADDRESSES_MAX:
+        raise BadTicketError(f"a ticket has 1 to {ADDRESSES_MAX} addresses")
+    return tuple(parse_address(item) for item in value)
