@@ -10,7 +10,18 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
-from conjoin.apps.cli import auditing, contribute, demonstrate, fitting, inspection, layer2, space, statistics, upkeep
+from conjoin.apps.cli import (
+    auditing,
+    contribute,
+    demonstrate,
+    fitting,
+    inspection,
+    layer2,
+    serving,
+    space,
+    statistics,
+    upkeep,
+)
 from conjoin.apps.cli.failure import BUG_STATUS, close_pipe, from_os, interrupted, report
 from conjoin.apps.cli.options import AsJson, Quiet, Shell, Where, epilog
 from conjoin.errors import ConjoinError, UsageError
@@ -47,7 +58,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=epilog("conjoin demo shows it all in a few seconds", "conjoin COMMAND --help explains a command"),
 )
-for module in (demonstrate, space, contribute, statistics, fitting, layer2, inspection, upkeep, auditing):
+for module in (demonstrate, space, serving, contribute, statistics, fitting, layer2, inspection, upkeep, auditing):
     module.register(app)
 
 

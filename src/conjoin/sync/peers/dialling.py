@@ -4,7 +4,7 @@ import os
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 
-from conjoin.errors import WrongSpaceError
+from conjoin.errors import BadTicketError, WrongSpaceError
 from conjoin.sync.peers.base import Peer
 from conjoin.sync.peers.handshake import Signer
 from conjoin.sync.peers.ticket import PREFIX, Ticket, parse_ticket
@@ -20,6 +20,14 @@ class TicketPeer(Peer):
 def is_ticket(source: str | os.PathLike[str]) -> bool:
     """Whether what a user names as a source is a ticket."""
     return isinstance(source, str) and source.startswith(PREFIX)
+
+
+def named(source: str) -> str:
+    """How reports name a source: a ticket by the peer it names, for it is long and can hold a secret."""
+    try:
+        return parse_ticket(source).where if is_ticket(source) else source
+    except BadTicketError:
+        return f"{PREFIX}…"
 
 
 @contextmanager
