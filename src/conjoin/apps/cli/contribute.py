@@ -26,7 +26,13 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=CONTRIBUTIONS, epilog=epilog("conjoin retract 7f3a91c2"))(retract)
     app.command(
         rich_help_panel=CONTRIBUTIONS,
-        epilog=epilog("conjoin sync ../site-b", "conjoin sync ../site-b ../site-c /mnt/shared/meeting"),
+        epilog=epilog(
+            "conjoin sync ../site-b",
+            "conjoin sync ../site-b ../site-c /mnt/shared/meeting",
+            "conjoin sync s3://hospital-models/radiology",
+            "conjoin sync conjoin:TICKET",
+            "conjoin sync hf://buckets/clinic/radiology sftp://someone@storage.example.org/srv/radiology",
+        ),
     )(sync)
 
 
@@ -121,7 +127,13 @@ def retract(
 def sync(
     ctx: typer.Context,
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE…", help="Replica directories, or folders used as meeting places.")
+        list[str],
+        typer.Argument(
+            metavar="SOURCE…",
+            help="Replica directories, folders used as meeting places, or URLs of such places: s3://bucket/prefix, "
+            "gs://, az://, hf://buckets/org/name, https://host/folder (read only), sftp://host/folder and others; "
+            "or tickets of live peers.",
+        ),
     ],
     where: Where = None,
     as_json: AsJson = False,
@@ -130,8 +142,10 @@ def sync(
     """Pull from and push to each source.
 
     Afterwards both sides hold the same operations. A folder that holds no replica serves as a meeting place: any copy
-    of it, by any means, syncs too. Operations that break the rules of the space are named and not taken; the rest is,
-    and the exit status is then 5.
+    of it, by any means, syncs too, and so does a bucket. Credentials for buckets come from the environment and the
+    files that the service's own tools use, never from the URL. Operations that break the rules of the space are named
+    and not taken; the rest is, and the exit status is then 5. From a place that cannot be written everything is
+    pulled; the exit status is then 6.
     """
     shell = Shell.of(ctx, where, as_json, quiet)
     reports: list[SyncReport] = []
@@ -143,7 +157,10 @@ def sync(
             except ConjoinError as error:
                 if len(sources) == 1:
                     raise
-                failed.append((source, error))
+                from conjoin.sync.peers.dialling import named
+                from conjoin.sync.remotes.trouble import shown
+
+                failed.append((shown(named(source)), error))
         root, visible = replica.root, len(replica.visible)
 
     def human() -> list[Any]:

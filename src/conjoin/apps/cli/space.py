@@ -35,7 +35,10 @@ def register(app: typer.Typer) -> None:
     app.command(
         rich_help_panel=SPACES,
         epilog=epilog(
-            "conjoin clone site-a site-b", "conjoin clone /mnt/shared/meeting site-c --key ~/.ssh/id_ed25519"
+            "conjoin clone site-a site-b",
+            "conjoin clone /mnt/shared/meeting site-c --key ~/.ssh/id_ed25519",
+            "conjoin clone s3://hospital-models/radiology site-d",
+            "conjoin clone conjoin:TICKET site-e",
         ),
     )(clone)
     app.command(
@@ -118,7 +121,12 @@ def init(
 def clone(
     ctx: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A replica directory, or a folder used as meeting place.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A replica directory, a folder used as meeting place, the URL of such a place, as for sync, or "
+            "the ticket of a live peer.",
+        ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the new replica; must not hold one.")],
     key: KeyFile = None,
@@ -131,8 +139,8 @@ def clone(
 ) -> None:
     """Make another replica of a space, with a key of its own.
 
-    From a replica directory whose key is an admin's the new key is let in at once. From a meeting place the new replica
-    only reads until an admin runs `conjoin invite KEY`.
+    From a replica directory whose key is an admin's the new key is let in at once, and so it is by a ticket with an
+    invite. From a meeting place the new replica only reads until an admin runs `conjoin invite KEY`.
     """
     from conjoin.replica import Replica
 
@@ -149,9 +157,11 @@ def clone(
 
     def human() -> list[Any]:
         from conjoin.apps.cli.render import facts, short
+        from conjoin.sync.peers.dialling import named
+        from conjoin.sync.remotes.trouble import shown
 
         lines: list[Any] = [
-            f"cloned {source} to {folder}",
+            f"cloned {shown(named(source))} to {folder}",
             facts([("space", short(replica.space)), ("key", short(replica.key)), ("role", replica.role or "reader")]),
         ]
         if replica.role is None:
