@@ -159,13 +159,17 @@ class Freed(Value):
 
 @dataclass(frozen=True, slots=True)
 class GcReport(Value):
-    """What gc removed, or would remove when it is a dry run. `later_bytes`: what nothing needs, within the grace."""
+    """What gc removed, or would remove when it is a dry run.
+
+    `later_bytes`: what nothing needs, within the grace; `packed`: operations put together into segments.
+    """
 
     dry_run: bool
     freed: tuple[Freed, ...]
     objects: int
     size_bytes: int
     later_bytes: int
+    packed: int = 0
 
 
 def count(number: int, noun: str) -> str:

@@ -18,6 +18,7 @@ from conjoin.errors import (
     IntegrityError,
     KeyFileError,
     MismatchedTensorsError,
+    MissingObjectError,
     NotAMemberError,
     NotPermittedError,
     ReadOnlyError,
@@ -39,6 +40,8 @@ from conjoin.inventory import (
     match,
 )
 from conjoin.log import Log, Member, Operation, draft, genesis_payload, parse, views
+from conjoin.log.segments import members as segment_members
+from conjoin.log.segments import read_segment, runs, salvage, segment_of
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import check_object
 from conjoin.store.files import translated_os_errors
@@ -53,6 +56,7 @@ from conjoin.wire.contribution import Contribution, canonical_weight
 from conjoin.wire.digest import Digest
 from conjoin.wire.envelope import seal
 from conjoin.wire.keys import parse_public_key
+from conjoin.wire.objects import parse_segment
 
 if TYPE_CHECKING:
     from conjoin.executor import Receipt, RunningSums
@@ -185,12 +189,12 @@ class Replica:
         """
         from conjoin.sync import choose_space, discover_spaces, is_ticket, open_remote, synchronise
 
+        if is_ticket(source):
+            return cls._clone_from_peer(os.fspath(source), path, key=key, progress=progress)
         remote = open_remote(os.fspath(source))
         genesis = choose_space(discover_spaces(remote), space)
         with new_home(Path(path).absolute()) as home:
             signing_key = _provide_key(home, key)
-        if is_ticket(source):
-            return cls._clone_from_peer(os.fspath(source), path, key=key, progress=progress)
             if is_replica(Path(source)):
                 _sign_in(Path(source), signing_key.public)
             store = home.open_store()
@@ -463,22 +467,24 @@ class Replica:
         """
         from conjoin.sync import dial, is_ticket, open_remote, synchronise, synchronise_with
 
-        remote = open_remote(os.fspath(source))
-        with self._writing(damage_allowed=True):
-            report = synchronise(
-                self.log,
         if is_ticket(source):
             with self._writing(damage_allowed=True), dial(source, self._key(), self.space) as peer:
                 report = synchronise_with(
                     self.log, self.store, peer, persist_operation=self._persist, progress=progress
                 )
+                self._mend_segments()
                 return replace(report, key_used_elsewhere=self._watch_key())
+        remote = open_remote(os.fspath(source))
+        with self._writing(damage_allowed=True):
+            report = synchronise(
+                self.log,
                 self.store,
                 remote,
                 persist_operation=self._persist,
                 progress=progress,
                 source=os.fspath(source),
             )
+            self._mend_segments()
             return replace(report, key_used_elsewhere=self._watch_key())
 
     def rekey(self, *, sign_in: bool = False) -> Rekeyed:
@@ -649,7 +655,7 @@ class Replica:
 
         Operations stay, and so do files that were added in place: only the notes on them go. What is removed comes
         back with a sync when it is needed again. Merges of contributions whose content is gone can no longer be
-        verified here.
+        verified here. Long runs of operations are put together into segments, which are read faster.
 
         Args:
             grace_seconds: how long content stays after it was last needed or written.
@@ -674,7 +680,7 @@ class Replica:
     def fsck(self, *, repair_from: PathLike | None = None, progress: Progress = SILENT) -> FsckReport:
         """Read every object again and name each damaged one; `repair_from` replaces those that it has intact."""
         from conjoin.store.fsck import fsck
-        from conjoin.sync import open_remote
+        from conjoin.sync import open_remote, synchronise
 
         objects, size_bytes, damage = fsck(self.store, progress=progress)
         repaired: list[str] = []
@@ -688,10 +694,16 @@ class Replica:
                         check_object(name, data)
                         if name.startswith("ops/"):
                             parse(data)
+                        elif name.startswith("seg/"):
+                            read_segment(name, data)
                     except (RemoteError, IntegrityError, TrustError):  # it stays among what is damaged
                         continue
                     self.store.replace(name, data)
                     repaired.append(item.name)
+                self.log, self.damaged = _read_log(self.store, self.space)
+                if any(map(parse_segment, self.damaged)):  # the source may hold the same operations in other segments
+                    synchronise(self.log, self.store, remote, push=False, persist_operation=self._persist)
+                    repaired += self._mend_segments()
             self.log, self.damaged = _read_log(self.store, self.space)
         return FsckReport(objects, size_bytes, tuple(d for d in damage if d.name not in repaired), tuple(repaired))
 
@@ -865,6 +877,19 @@ class Replica:
         else:
             self.store.put(operation.name, operation.envelope)
 
+    def _mend_segments(self) -> list[str]:
+        """Write damaged segments again whose operations are all known by now; returns their names."""
+        mended: list[str] = []
+        for name in self.damaged:
+            parts, inside = parse_segment(name), None
+            with suppress(DamagedObjectError):
+                inside = segment_members(self.log, parts) if parts else None
+            if inside:
+                self.store.replace(name, segment_of(inside).data)
+                mended.append(name)
+        self.damaged = tuple(name for name in self.damaged if name not in mended)
+        return mended
+
     def _let_in(self, key: str, role: str) -> Digest | None:
         """The operation by which a key already has a role or a higher one, if any."""
         if key == self.log.founder:
@@ -885,13 +910,24 @@ def _read_log(store: ReplicaStore, space: Digest) -> tuple[Log, tuple[str, ...]]
     """Admit every stored operation anew; returns the log and the names of damaged ones, for fsck and sync to mend."""
     operations: dict[Digest, Operation] = {}
     damaged: list[str] = []
-    for name in sorted(store.names("ops/")):
+    for name in store.names("ops/"):
         try:
             operation = parse(store.get(name))
+        except MissingObjectError:  # since it was listed it has gone into a segment, which is read below
+            continue
         except ConjoinError:
             damaged.append(name)
         else:
             operations[operation.id] = operation
+    for name in store.names("seg/"):
+        data = b""
+        try:
+            data = store.get(name, trusted=True)
+            found = read_segment(name, data)
+        except ConjoinError:
+            damaged.append(name)
+            found = salvage(data)
+        operations |= {operation.id: operation for operation in found}
     if space not in operations:
         raise DamagedObjectError(
             f"the operation {space[:12]} that founded this space is missing or damaged",
@@ -899,8 +935,9 @@ def _read_log(store: ReplicaStore, space: Digest) -> tuple[Log, tuple[str, ...]]
             hint="copy its file from the `ops` of another replica or meeting place",
         )
     log = Log.founded_by(operations[space])
-    for operation in operations.values():
-        log.offer(operation)
+    for run in runs(operations.values()):  # ancestors first: the waiting room is for what others send
+        for operation in run:
+            log.offer(operation)
     return log, tuple(damaged)
 
 
@@ -909,12 +946,6 @@ def _provide_key(home: Home, key: PathLike | None) -> SigningKey:
     return load_key(Path(key)) if key is not None else create_key(home.key)
 
 
-def _sign_in(source: Path, key: str) -> None:
-    """Let `key` in with the key of the local replica at `source`, if that may invite and can be written."""
-    # A copy, a replica of somebody else and one on a read-only disk may be read all the same.
-    with suppress(CopiedReplicaError, KeyFileError, ReadOnlyError, UsedKeyError), Replica.open(source) as replica:
-        if replica.members().get(replica.key) == "admin" and key not in replica.members():
-            replica.invite(key)
 def _configure(home: Home, log: Log, signing_key: SigningKey, key: PathLike | None) -> None:
     """Make the replica in `home` one of the log's space, unless its key has written there already."""
     if log.head_of(signing_key.public) is not None:
@@ -927,3 +958,9 @@ def _configure(home: Home, log: Log, signing_key: SigningKey, key: PathLike | No
     home.write_config(log.space, Path(key) if key is not None else None)
 
 
+def _sign_in(source: Path, key: str) -> None:
+    """Let `key` in with the key of the local replica at `source`, if that may invite and can be written."""
+    # A copy, a replica of somebody else and one on a read-only disk may be read all the same.
+    with suppress(CopiedReplicaError, KeyFileError, ReadOnlyError, UsedKeyError), Replica.open(source) as replica:
+        if replica.members().get(replica.key) == "admin" and key not in replica.members():
+            replica.invite(key)

@@ -6,12 +6,19 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from conjoin.inventory import Freed, GcReport
-from conjoin.log import Log, Retract, views
+from conjoin.log import Log, Operation, Retract, views
+from conjoin.log.segments import Packed, members, pack
 from conjoin.progress import SILENT, Progress
 from conjoin.store import gc
 from conjoin.store.inplace import ReplicaStore
 from conjoin.sync.pulling import needed_content
 from conjoin.wire.digest import Digest
+from conjoin.wire.objects import SegmentName, parse_operation, parse_segment
+
+LATEST_KEPT_SINGLE = 64
+"""How many of each author's latest operations gc leaves as they are: those that a place may still lack."""
+PACKED_MIN = 256
+"""gc puts no fewer operations than this into one segment."""
 
 
 def collect(
@@ -23,7 +30,7 @@ def collect(
     dry_run: bool,
     progress: Progress = SILENT,
 ) -> GcReport:
-    """Find what nothing needs and, unless it is a dry run, remove it; the caller holds the replica's lock then.
+    """Find what nothing needs and what can be packed and, unless it is a dry run, do it; then the lock is held.
 
     Args:
         log: a whole log.
@@ -35,17 +42,50 @@ def collect(
 
     Raises:
         DamagedObjectError: a manifest that is needed is damaged.
-        StoreError: something could not be removed.
+        StoreError: something could not be written or removed.
     """
     named = _named(log)
     needed = gc.Needed(needed_content(log), leaves, _last_needed(log, store, named))
     found, later_bytes = gc.find(store, needed, time.time() - grace_seconds)
+    segments = _segments(log, store)
     if not dry_run:
         gc.remove(store, found, progress)
+        for segment in segments:
+            store.put(segment.name, segment.data)
+        inside = _in_segments(log, store)
+        store.discard({name: 0 for name in store.names("ops/") if (one := parse_operation(name)) and one.id in inside})
     freed = tuple(_freed(one, named) for one in found)
     return GcReport(
-        dry_run, freed, sum(one.objects for one in freed), sum(one.size_bytes for one in freed), later_bytes
+        dry_run=dry_run,
+        freed=freed,
+        objects=sum(one.objects for one in freed),
+        size_bytes=sum(one.size_bytes for one in freed),
+        later_bytes=later_bytes,
+        packed=sum(len(segment.operations) for segment in segments),
     )
+
+
+def _segments(log: Log, store: ReplicaStore) -> list[Packed]:
+    """What gc packs: long runs of single files of authors that have not forked, all but the latest operations."""
+    single = (parse_operation(name) for name in store.names("ops/"))
+    alone = {parts.id for parts in single if parts is not None} - _in_segments(log, store)
+    found: list[Packed] = []
+    for chain in log.chains().values():
+        if any(len(ids) > 1 for ids in chain.values()):
+            continue
+        run = [log.get(chain[seq][0]) for seq in range(len(chain) - LATEST_KEPT_SINGLE)]
+        packed = pack((operation for operation in run if operation.id in alone), PACKED_MIN)
+        found += [segment for segment in packed if len(segment.operations) > 1]
+    return found
+
+
+def _in_segments(log: Log, store: ReplicaStore) -> set[Digest]:
+    """The operations that segments hold here; the log was read from these segments, and none of them is damaged."""
+    inside: set[Digest] = set()
+    for parts in map(parse_segment, store.names("seg/")):
+        held = members(log, parts) if parts is not None else None
+        inside.update(operation.id for operation in held or ())
+    return inside
 
 
 def _named(log: Log) -> Mapping[Digest, list[views.ContributionView]]:
@@ -62,11 +102,13 @@ def _last_needed(
 ) -> dict[Digest, float]:
     """When content that was retracted stopped being needed here: when the last retraction of it was written."""
     retracted: dict[Digest, float] = {}
+    segments: dict[str, list[SegmentName]] = {}
+    for parts in map(parse_segment, store.names("seg/")):
+        if parts is not None:
+            segments.setdefault(parts.author, []).append(parts)
     for operation in log.operations():
         if isinstance(operation.meaning, Retract):
-            written = 0.0
-            with suppress(FileNotFoundError):
-                written = os.stat(store.root / operation.name).st_mtime
+            written = _written(store, operation, segments)
             for add in operation.meaning.adds:
                 retracted[add] = max(retracted.get(add, 0.0), written)
     return {
@@ -74,6 +116,16 @@ def _last_needed(
         for content, seen in named.items()
         if not any(view.visible for view in seen)
     }
+
+
+def _written(store: ReplicaStore, operation: Operation, segments: Mapping[str, list[SegmentName]]) -> float:
+    """When an operation was written here, by itself or in a segment, in seconds since the epoch."""
+    holders = [str(one) for one in segments.get(operation.author, ()) if one.first <= operation.seq <= one.last]
+    times = [0.0]
+    for name in (operation.name, *holders):
+        with suppress(FileNotFoundError):
+            times.append(os.stat(store.root / name).st_mtime)
+    return max(times)
 
 
 def _freed(one: gc.Unneeded, named: Mapping[Digest, list[views.ContributionView]]) -> Freed:

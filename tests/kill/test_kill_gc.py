@@ -21,13 +21,19 @@ def retracted(space: Path, tmp_path: Path) -> Path:
     return top
 
 
-def test_gc_killed_at_every_change_keeps_what_is_needed(retracted: Path, tmp_path: Path) -> None:
+def test_gc_killed_at_every_change_keeps_what_is_needed(
+    retracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conjoin.upkeep.PACKED_MIN", 2)
+    monkeypatch.setattr("conjoin.upkeep.LATEST_KEPT_SINGLE", 1)
+
     def check(top: Path) -> None:
         with Replica.open(top / "a") as replica:
             assert len(replica.visible) == 1
             assert replica.status().missing_objects == 0
             report = replica.gc(grace_seconds=0, dry_run=True)
-            assert (report.freed, report.later_bytes) == ((), 0)
+            assert (report.freed, report.later_bytes, report.packed) == ((), 0, 0)
+            assert len(list(replica.store.names("seg/"))) == 1
             assert len(replica.store.references.manifests()) == 0
 
     points = kill_everywhere(

@@ -137,7 +137,7 @@ def assert_kept_in_order(objects: list[str], contents: Mapping[str, bytes]) -> N
 
 def assert_complete(contents: Mapping[str, bytes]) -> None:
     """Whatever is there has what it needs there too."""
-    names = sorted(contents, key=lambda name: ("leaf", "manifest", "ops").index(name.split("/")[0]))
+    names = sorted(contents, key=lambda name: ("leaf", "manifest", "ops", "seg").index(name.split("/")[0]))
     assert_kept_in_order(names, contents)
 
 

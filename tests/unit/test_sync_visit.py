@@ -72,7 +72,7 @@ def test_the_requests_of_a_pull_and_of_a_push() -> None:
     place = MemoryRemote()
     asked, _ = drive(first, place)
     assert kinds(asked) == [
-        *["ListNames"] * 2,
+        *["ListNames"] * 3,
         *["Held", "Read", "Held"] * 3,
         *["ListNames", "PushLeaves", "Read", "Push"],
         *["PushLeaves", "Read", "Push"] * 2,
@@ -80,7 +80,7 @@ def test_the_requests_of_a_pull_and_of_a_push() -> None:
     ]
     asked, outcome = drive(second, place, push=False)
     assert kinds(asked) == [
-        *["ListNames"] * 2,
+        *["ListNames"] * 3,
         "Fetch",
         *["Held", "Fetch", "Held", "ListNames", "PullLeaves", "Keep"],
         *["Held", "Fetch", "Held", "PullLeaves", "Keep"] * 2,
@@ -107,6 +107,7 @@ def test_a_visit_given_up_leaves_the_log_as_it_was() -> None:
     steps = visit(second.log, Outcome())
     steps.send(None)
     steps.send(place.names("ops/"))
+    steps.send(place.names("seg/"))
     steps.send(place.names("manifest/"))
     steps.close()
     assert len(second.log) == 1

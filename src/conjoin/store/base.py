@@ -13,7 +13,8 @@ from conjoin.store.files import Bytes
 from conjoin.wire.digest import LEAF_BYTES, Digest, leaf_digest, sha256
 from conjoin.wire.envelope import unseal
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX, Manifest, TensorEntry
-from conjoin.wire.objects import OperationName, leaf_name, parse_leaf, parse_manifest, parse_operation
+from conjoin.wire.objects import OperationName, leaf_name, parse_leaf, parse_manifest, parse_operation, parse_segment
+from conjoin.wire.segment import SEGMENT_BYTES_MAX, check_segment
 
 ENVELOPE_BYTES_MAX = 256 * 1024
 REPAIR_HINT = "`conjoin fsck --repair-from SOURCE` lists every damaged object and brings back those that SOURCE has"
@@ -130,13 +131,15 @@ def read_leaf(store: Store, digest: Digest, *, trusted: bool = True) -> bytes:
 
 def is_object(name: str) -> bool:
     """Whether `name` can name an object."""
-    return bool(parse_leaf(name) or parse_manifest(name) or parse_operation(name))
+    return bool(parse_leaf(name) or parse_manifest(name) or parse_operation(name) or parse_segment(name))
 
 
 def size_limit(name: str) -> int:
     """The most bytes the object `name` can have."""
     if parse_leaf(name):
         return LEAF_BYTES
+    if parse_segment(name):
+        return SEGMENT_BYTES_MAX
     return MANIFEST_BYTES_MAX if parse_manifest(name) else ENVELOPE_BYTES_MAX
 
 
@@ -164,7 +167,7 @@ def check_leaf(digest: Digest, data: Bytes) -> None:
 
 
 def check_object(name: str, data: bytes) -> None:
-    """Check an object's bytes against its name; of an operation the payload only, not who signed it.
+    """Check an object's bytes against its name; of operations the payloads only, not who signed them.
 
     Raises:
         DamagedObjectError: they are not what the name says.
@@ -176,6 +179,8 @@ def check_object(name: str, data: bytes) -> None:
         Manifest.decode(data, manifest)
     elif operation := parse_operation(name):
         _check_operation(name, operation, data)
+    elif segment := parse_segment(name):
+        check_segment(segment, data)
     else:
         raise missing(name)
 

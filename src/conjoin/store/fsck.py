@@ -13,13 +13,23 @@ from conjoin.errors import ConjoinError, IntegrityError, MissingObjectError, Sto
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import REPAIR_HINT, is_object
 from conjoin.store.files import aligned_buffer, cores
-from conjoin.store.folder import TOP, FolderStore
+from conjoin.store.folder import FolderStore
 from conjoin.store.inplace import Location, References, ReplicaStore
 from conjoin.wire import canonical
-from conjoin.wire.digest import LEAF_BYTES, Digest
+from conjoin.wire.digest import LEAF_BYTES, Digest, sha256
 from conjoin.wire.envelope import unseal, verify
 from conjoin.wire.manifest import Manifest
-from conjoin.wire.objects import OperationName, leaf_name, operation_name, parse_leaf, parse_manifest, parse_operation
+from conjoin.wire.objects import (
+    TOP,
+    OperationName,
+    leaf_name,
+    operation_name,
+    parse_leaf,
+    parse_manifest,
+    parse_operation,
+    parse_segment,
+)
+from conjoin.wire.segment import check_segment
 
 THREADS_MAX = 4
 _OTHERS = {"local", ".tmp"}
@@ -83,7 +93,7 @@ class _Check:
             for worker in [pool.submit(self._work, units) for _ in range(workers)]:
                 worker.result()
         self._check_leaves()
-        if self._references is not None:
+        if self._references is not None and not any(map(parse_segment, self._damage)):  # it may hold what is missing
             self._check_ancestors()
         return self._objects, self._size_bytes, tuple(self._damage[name] for name in sorted(self._damage))
 
@@ -160,7 +170,8 @@ class _Check:
         """Read one object file and check it wholly; returns its size."""
         if leaf := parse_leaf(name):
             return FolderStore.read_leaf(self._store, leaf, buffer)
-        data = self._store.get(name)
+        segment = parse_segment(name)
+        data = self._store.get(name, trusted=segment is not None)
         if manifest := parse_manifest(name):
             leaves = Manifest.decode(data, manifest).leaf_lengths()
             with self._lock:
@@ -173,6 +184,11 @@ class _Check:
             if seq != operation.seq:
                 self._add(Damage(name, f"the operation's seq is {seq} and not the one in the name", REPAIR_HINT))
             self._note_links(operation, name, fields)
+        elif segment is not None:
+            for payload, author, signature in check_segment(segment, data):
+                verify(payload, author, signature)
+                fields = canonical.decode(payload, "operation")
+                self._note_links(OperationName(author, fields["seq"], sha256(payload)), name, fields)
         return len(data)
 
     def _read_outside(self, leaf: Digest, location: Location, buffer: memoryview) -> int:

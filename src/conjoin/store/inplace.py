@@ -278,10 +278,10 @@ class ReplicaStore(FolderStore):
         leaf = parse_leaf(name)
         return leaf is not None and any(location.holds(leaf) for location in self.references.locations(leaf))
 
-    def get(self, name: str) -> bytes:
-        """See `Store`."""
+    def get(self, name: str, *, trusted: bool = False) -> bytes:
+        """See `FolderStore`."""
         try:
-            return super().get(name)
+            return super().get(name, trusted=trusted)
         except MissingObjectError:
             leaf = parse_leaf(name)
             if leaf is None or not self.references.has(leaf):

@@ -39,7 +39,7 @@ from conjoin.sync.messages import (
 )
 from conjoin.sync.pulling import Outcome, needed_content, take, wanted_leaves
 from conjoin.sync.reconcile import Comparison, fitting
-from conjoin.sync.requests import WantedLeaf
+from conjoin.sync.requests import Keep, WantedLeaf
 from conjoin.sync.session import batches, is_content
 from conjoin.wire.digest import Digest
 from conjoin.wire.manifest import Manifest
@@ -178,5 +178,8 @@ class Host:
         self._leaves.clear()
         outcome = Outcome()
         for request in take(self._log, ahead, outcome):
-            self._persist(request.operation)
+            if isinstance(request, Keep):
+                self._store.put(request.name, request.data)
+            else:
+                self._persist(request.operation)
         return Taken(outcome.operations_in, views.root(self._log))

@@ -6,6 +6,7 @@ from typing import Any
 
 from conjoin.errors import ConjoinError, MissingObjectError, RemoteError
 from conjoin.log import Log, Operation, views
+from conjoin.log.segments import pack
 from conjoin.sync.report import Refusal
 from conjoin.sync.requests import (
     Failures,
@@ -103,14 +104,17 @@ def offer(ahead: Log, operation: Operation, outcome: Outcome) -> str:
     return verdict.status
 
 
-def take(log: Log, ahead: Log, outcome: Outcome) -> Generator[Persist, Any, None]:
-    """Make durable what `ahead` has and `log` lacks, in causal order, then let `log` have it."""
+def take(log: Log, ahead: Log, outcome: Outcome) -> Generator[Keep | Persist, Any, None]:
+    """Make durable what `ahead` has and `log` lacks, in causal order and many in segments, then let `log` have it."""
     # What `log` will admit of them includes what waits in it by now, and what waits in `ahead` for what only `log` has.
     trial = log.copy()
     offered = (*(operation for operation in ahead.operations() if not log.has(operation.id)), *ahead.waiting())
     fresh = [one for operation in offered for one in trial.offer(operation).admitted]
-    for operation in fresh:
-        yield Persist(operation)
+    for packed in pack(fresh):
+        if len(packed.operations) == 1:
+            yield Persist(packed.operations[0])
+        else:
+            yield Keep(packed.name, packed.data)
     # Only now: offering one operation also admits what waited for it, which must be durable before.
     for operation in fresh:
         log.offer(operation)

@@ -7,6 +7,7 @@ What holds after every step, so that a kill at any moment leaves a valid replica
 
 * An operation is kept or sent after the content that its visible contributions need, as far as that can be had.
 * Within content, leaves come before the manifest that lists them.
+* Operations come after their ancestors, also where many of one author travel as a segment.
 * Nothing is kept that was not verified: operations by `log.parse` and `Log.offer`, manifests and leaves by digest,
   leaves also by the length that the manifest states.
 * Nothing is sent that the log did not admit. What the log refuses is named in the outcome, never stored, never sent on.
@@ -14,12 +15,14 @@ What holds after every step, so that a kill at any moment leaves a valid replica
 * What is held is never asked for again, so an interrupted visit resumes by running again.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from conjoin.errors import ConjoinError, DamagedObjectError, RemoteError, WrongSpaceError
 from conjoin.log import Log, Operation, parse
+from conjoin.log.segments import members, pack, read_segment, runs
 from conjoin.sync.pulling import Offered, Outcome, Steps, bytes_of, offer, pull, wanted_leaves
 from conjoin.sync.requests import (
     NAMES_MAX,
@@ -34,19 +37,23 @@ from conjoin.sync.requests import (
 )
 from conjoin.wire.digest import Digest
 from conjoin.wire.manifest import Manifest
-from conjoin.wire.objects import manifest_name, parse_leaf, parse_manifest, parse_operation
+from conjoin.wire.objects import manifest_name, parse_leaf, parse_manifest, parse_operation, parse_segment
+from conjoin.wire.segment import SEGMENT_BYTES_MAX
 
 REFUSALS_MAX = 10_000
 """Refusals beyond this number are not described."""
 BATCH = 1024
 """Operations asked for at once."""
+SEGMENT_BATCH = 4
+"""Segments asked for at once."""
 
 
 @dataclass(slots=True)
 class _There:
-    """What the remote listed: operation and manifest names at once, leaves only when somebody needs to know."""
+    """What the remote listed: names of operations, segments and manifests; leaves only when somebody needs to know."""
 
     operations: frozenset[str]
+    segments: frozenset[str]
     manifests: frozenset[str]
     leaves: frozenset[str] | None = None
 
@@ -62,7 +69,7 @@ def visit(log: Log, outcome: Outcome, *, push: bool = True) -> Steps:
     """
     there = yield from _listing(outcome)
     yield from _check_space(log, there)
-    ahead = yield from _pull_operations(log, there.operations, outcome)
+    ahead = yield from _pull_operations(log, there, outcome)
     offered = Offered(there.manifests, lambda: _leaves_there(there, outcome))
     complete = yield from pull(log, ahead, offered, outcome)
     if push:
@@ -87,8 +94,9 @@ def _names(
 
 def _listing(outcome: Outcome) -> Generator[Request, Any, _There]:
     operations = yield from _names("ops/", parse_operation, outcome)
+    segments = yield from _names("seg/", parse_segment, outcome)
     manifests = yield from _names("manifest/", parse_manifest, outcome)
-    return _There(operations, manifests)
+    return _There(operations, segments, manifests)
 
 
 def _leaves_there(there: _There, outcome: Outcome) -> Generator[Request, Any, frozenset[str]]:
@@ -114,9 +122,11 @@ def _check_space(log: Log, there: _There) -> Steps:
 
 # ---------------------------------------------------------------------------------------------------- operations
 def _place(name: str) -> tuple[int, str]:
-    """Where an operation comes in the order of fetching: low `seq` first, so that most ancestors arrive first."""
-    parts = parse_operation(name)
-    return (parts.seq, name) if parts else (0, name)
+    """Where an object comes in the order of fetching: low `seq` first, so that most ancestors arrive first."""
+    if operation := parse_operation(name):
+        return operation.seq, name
+    segment = parse_segment(name)
+    return (segment.first if segment else 0), name
 
 
 def _fetch_operations(names: Sequence[str], outcome: Outcome) -> Generator[Request, Any, list[tuple[str, Operation]]]:
@@ -135,27 +145,63 @@ def _fetch_operations(names: Sequence[str], outcome: Outcome) -> Generator[Reque
     return found
 
 
-def _pull_operations(log: Log, names: frozenset[str], outcome: Outcome) -> Generator[Request, Any, Log]:
+def _fetch_segments(names: Sequence[str], outcome: Outcome) -> Generator[Request, Any, list[tuple[str, Operation]]]:
+    """The operations in one batch of segments that are what they say, ancestors first; the others are refused."""
+    answers: list[bytes | ConjoinError] = yield Fetch(tuple(names), SEGMENT_BYTES_MAX)
+    found: dict[Operation, str] = {}
+    for name, answer in zip(names, answers, strict=True):
+        try:
+            found.update(dict.fromkeys(read_segment(name, bytes_of(answer)), name))
+        except ConjoinError as error:
+            outcome.refuse(name, error)
+    return [(found[operation], operation) for run in runs(found) for operation in run]
+
+
+def _pull_operations(log: Log, there: _There, outcome: Outcome) -> Generator[Request, Any, Log]:
     """The log that `log` would be with everything the remote has: a copy, or `log` itself if there is nothing new."""
-    lacking = sorted((name for name in names if not _known(log, name)), key=_place)
+    lacking = [name for name in (*there.segments, *there.operations) if not _known(log, name)]
     if not lacking:
         return log
     ahead = log.copy()
     while lacking:
-        dropped: list[str] = []
+        dropped: dict[str, None] = {}
         before = len(ahead)
-        for start in range(0, len(lacking), BATCH):
-            for name, operation in (yield from _fetch_operations(lacking[start : start + BATCH], outcome)):
+        for batch in _batches(sorted(lacking, key=_place)):
+            asked = [name for name in batch if not _known(ahead, name)]
+            fetch = _fetch_segments if parse_segment(batch[0]) else _fetch_operations
+            for name, operation in (yield from fetch(asked, outcome)) if asked else ():
                 if offer(ahead, operation, outcome) == "dropped":
-                    dropped.append(name)
+                    dropped[name] = None
         # What found the waiting room full is asked for again, for as long as that gets anywhere.
-        lacking = dropped if len(ahead) > before else []
+        lacking = list(dropped) if len(ahead) > before else []
     return ahead
 
 
+def _batches(names: Iterable[str]) -> Iterator[list[str]]:
+    """Names in the order given, as many at once as may be asked for, segments apart from operations."""
+    for segments, group in groupby(names, lambda name: parse_segment(name) is not None):
+        inside = list(group)
+        size = SEGMENT_BATCH if segments else BATCH
+        yield from (inside[start : start + size] for start in range(0, len(inside), size))
+
+
 def _known(log: Log, name: str) -> bool:
-    parts = parse_operation(name)
+    """Whether an operation is admitted, or all those in a segment: the last one has the others as ancestors."""
+    parts = parse_operation(name) or parse_segment(name)
     return parts is not None and log.has(parts.id)
+
+
+def _in_segments(log: Log, names: frozenset[str]) -> set[Digest]:
+    """The admitted operations that segments of these names hold, if they are what their names say."""
+    found: set[Digest] = set()
+    for name in names:
+        parts = parse_segment(name)
+        try:
+            inside = members(log, parts) if parts else None
+        except DamagedObjectError:  # nothing can stand under that name: what it pretends to hold is not there
+            continue
+        found.update(operation.id for operation in inside or ())
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------- pushing
@@ -165,12 +211,13 @@ def _push(log: Log, complete: Mapping[Digest, Manifest], there: _There, outcome:
         yield from _push_content(digest, manifest, there, outcome)
         if outcome.failure is not None:
             return
-    for operation in log.operations():
-        if operation.name not in there.operations:
-            outcome.failure = yield Push(operation.name, operation.envelope)
-            if outcome.failure is not None:
-                return
-            outcome.operations_out += 1
+    held = _in_segments(log, there.segments)
+    lacking = (one for one in log.operations() if one.id not in held and one.name not in there.operations)
+    for packed in pack(lacking):
+        outcome.failure = yield Push(packed.name, packed.data)
+        if outcome.failure is not None:
+            return
+        outcome.operations_out += len(packed.operations)
 
 
 def _push_content(digest: Digest, manifest: Manifest, there: _There, outcome: Outcome) -> Steps:
@@ -185,6 +232,7 @@ def _push_content(digest: Digest, manifest: Manifest, there: _There, outcome: Ou
                 outcome.refuse(name, error, here=True)
         if failures:
             return
+        there.leaves = listed | {leaf.name for leaf in lacking}
     name = manifest_name(digest)
     if name not in there.manifests:
         answer = yield Read(name)

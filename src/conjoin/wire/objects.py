@@ -1,6 +1,7 @@
 """Names of immutable objects, the same on a replica's disk and in a meeting place; opens nothing.
 
-`leaf/ab/<digest>`, `manifest/<digest>`, `ops/<author>/<seq>-<digest>`: the name alone says what the bytes must be.
+`leaf/ab/<digest>`, `manifest/<digest>`, `ops/<author>/<seq>-<digest>`, `seg/<author>/<from>-<to>-<digest>`: the name
+alone says what the bytes must be.
 """
 
 import re
@@ -11,7 +12,10 @@ from conjoin.wire.digest import Digest
 _LEAF = re.compile(r"leaf/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _MANIFEST = re.compile(r"manifest/([0-9a-f]{64})")
 _OPERATION = re.compile(r"ops/([0-9a-f]{64})/([0-9]{10})-([0-9a-f]{64})")
+_SEGMENT = re.compile(r"seg/([0-9a-f]{64})/([0-9]{10})-([0-9]{10})-([0-9a-f]{64})")
 SEQ_MAX = 10**10 - 1
+TOP = ("leaf", "manifest", "ops", "seg")
+"""The folders that hold objects, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,19 @@ class OperationName:
     author: str
     seq: int
     id: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentName:
+    """What the name of a segment says: author key (hex), the first and the last seq in it, id of the last operation."""
+
+    author: str
+    first: int
+    last: int
+    id: Digest
+
+    def __str__(self) -> str:
+        return f"seg/{self.author}/{self.first:010d}-{self.last:010d}-{self.id}"
 
 
 def leaf_name(digest: Digest) -> str:
@@ -54,3 +71,11 @@ def parse_operation(name: str) -> OperationName | None:
     """The parts of an operation object's name, or None for any other name."""
     match = _OPERATION.fullmatch(name)
     return OperationName(match.group(1), int(match.group(2)), Digest(match.group(3))) if match else None
+
+
+def parse_segment(name: str) -> SegmentName | None:
+    """The parts of a segment's name, or None for any other name."""
+    match = _SEGMENT.fullmatch(name)
+    if match is None or int(match.group(2)) > int(match.group(3)):
+        return None
+    return SegmentName(match.group(1), int(match.group(2)), int(match.group(3)), Digest(match.group(4)))

@@ -56,6 +56,9 @@ def gc(
             yield from _table(report)
         verb = "would free" if dry_run else "freed"
         yield f"{verb} {size(report.size_bytes)} in {count(report.objects, 'object')}"
+        if report.packed:
+            packed = count(report.packed, "operation")
+            yield f"{packed} {'would go' if dry_run else 'went'} into segments"
         if report.later_bytes:
             yield f"{size(report.later_bytes)} more are not needed, but were within the last {grace}"
 

@@ -9,9 +9,9 @@ from conjoin.errors import UnknownSourceError
 from conjoin.sync.remotes.base import Remote
 from conjoin.sync.remotes.folder import FolderRemote
 from conjoin.sync.remotes.replica import HOME, ReplicaRemote
+from conjoin.wire.objects import TOP
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
-_OBJECT_FOLDERS = {"ops", "manifest", "leaf"}
 _IGNORED = {"lost+found", "System Volume Information", "Thumbs.db", "desktop.ini"}
 
 
@@ -72,7 +72,7 @@ def _check_meeting_place(path: Path, text: str) -> None:
         raise UnknownSourceError(f"{text} cannot be read: {reason}", where=text) from cause
     if "ops" in found and (path / "ops").is_dir():
         return
-    foreign = [name for name in found if name not in _OBJECT_FOLDERS | _IGNORED and not name.startswith(".")]
+    foreign = [name for name in found if name not in {*TOP, *_IGNORED} and not name.startswith(".")]
     if foreign:
         raise UnknownSourceError(
             f"{text} is neither a replica nor a meeting place: it holds {foreign[0]}"
