@@ -1,0 +1,49 @@
+"""Honest replicas among liars, over a network and disks that fail: they end equal, whatever the seed."""
+
+from __future__ import annotations
+
+import pytest
+
+from conjoin.testing.simulator import Run, Settings, shortcuts, simulate
+from conjoin.testing.simulator.liar import GARBAGE
+
+SEEDS = range(14)
+"""Runs with keyed hashes; `conjoin simulate --seeds` makes as many as one has time for."""
+
+
+def assert_holds(run: Run, settings: Settings) -> None:
+    assert not run.violations, f"{run.violations}\nreplay: {settings.command(run.seed)}"
+
+
+@pytest.mark.parametrize(("nodes", "byzantine"), [(5, 3), (2, 6), (6, 0)])
+def test_real_signatures(nodes: int, byzantine: int) -> None:
+    settings = Settings(nodes, byzantine, steps=150)
+    run = simulate(1, settings)
+    assert_holds(run, settings)
+    assert run.admitted > 100
+
+
+def test_no_divergence_among_many_deliveries() -> None:
+    """Every event happens in some run, and over a million operations arrive."""
+    settings = Settings(hashed=True)
+    with shortcuts():
+        runs = [simulate(seed, settings) for seed in SEEDS]
+    for run in runs:
+        assert_holds(run, settings)
+    events = sum((run.events for run in runs), start=runs[0].events - runs[0].events)
+    assert {"crashed", "restore", "partition", "full disk", "rekey", "attack", "visit"} <= events.keys()
+    assert sum(run.forks for run in runs) > len(runs)
+    assert sum(run.deliveries for run in runs) >= 1_000_000
+
+
+def test_a_seed_names_a_run() -> None:
+    settings = Settings(4, 2, steps=120, hashed=True)
+    with shortcuts():
+        runs = [simulate(7, settings) for _ in range(2)]
+        other = simulate(8, settings)
+    assert runs[0] == runs[1]
+    assert runs[0] != other
+
+
+def test_at_least_ten_kinds_of_garbage() -> None:
+    assert len(GARBAGE) >= 10
