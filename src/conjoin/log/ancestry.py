@@ -73,10 +73,8 @@ class Ancestry:
         if isinstance(operation.meaning, Member):
             entry = (operation.meaning.key, operation.meaning.role)
             standing = standing if entry in standing else self._intern(standing | {entry})
-        branch, clock = self._branch_of(operation), Clock()
-        for parent in parents:
-            clock |= self._nodes[parent].clock
-        clock = clock.advanced(branch, operation.seq + 1)
+        branch = self._branch_of(operation)
+        clock = self._joined(parents).advanced(branch, operation.seq + 1)
         self._nodes[operation.id] = Node(operation, height, standing, branch, clock)
         self._heads.difference_update(parents)
         self._heads.add(operation.id)
@@ -92,6 +90,15 @@ class Ancestry:
         copy._heads = set(self._heads)
         copy._standings = dict(self._standings)
         return copy
+
+    def _joined(self, parents: Iterable[Digest]) -> Clock:
+        """How far the pasts of `parents` reach together; one that lies in the past of another adds nothing to it."""
+        nodes = sorted((self._nodes[parent] for parent in parents), key=lambda node: node.height, reverse=True)
+        clock = nodes[0].clock if nodes else Clock()
+        for node in nodes[1:]:
+            if clock.count(node.branch) <= node.operation.seq:
+                clock |= node.clock
+        return clock
 
     def _branch_of(self, operation: Operation) -> int:
         """The branch that ends in `prev`, now one longer; a new one for a first operation or a fork."""

@@ -4,9 +4,9 @@ Merge of two logs is offering each the other's operations, in any order and as o
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from conjoin.errors import BrokenChainError, ConjoinError, UnknownDigestError, WaitingForAncestorsError, WrongSpaceError
 from conjoin.log.admission import admit, check_space
@@ -17,6 +17,7 @@ from conjoin.log.waiting import OPERATIONS_MAX, SIZE_BYTES_MAX, WaitingRoom
 from conjoin.wire.digest import Digest
 
 REFUSED_MAX = 100_000
+T = TypeVar("T")
 
 Status = Literal["admitted", "known", "waiting", "refused", "dropped"]
 
@@ -74,6 +75,7 @@ class Log:
         self._refused: dict[Digest, ConjoinError] = {}
         self._refused_max = refused_max
         self._in_order: tuple[Operation, ...] | None = None
+        self._derived: dict[str, Any] = {}
 
     @classmethod
     def founded_by(cls, genesis: Operation) -> Self:
@@ -95,6 +97,7 @@ class Log:
         copy._room = self._room.copy()
         copy._refused = dict(self._refused)
         copy._in_order = self._in_order
+        copy._derived = dict(self._derived)
         return copy
 
     def offer(self, offered: bytes | Operation) -> Verdict:
@@ -141,6 +144,7 @@ class Log:
         self._ancestry.put(operation)
         self._room.leave(operation)
         self._in_order = None
+        self._derived.clear()
 
     def _release(self, cause: Operation) -> tuple[tuple[Operation, ...], tuple[Refusal, ...]]:
         """Judge what waited for `cause`, and what waited for that, and so on."""
@@ -238,6 +242,12 @@ class Log:
             )
             self._in_order = tuple(node.operation for node in nodes)
         return self._in_order
+
+    def derived(self, name: str, make: Callable[["Log"], T]) -> T:
+        """What `make` makes of the admitted operations, kept under `name` until another one is admitted."""
+        if name not in self._derived:
+            self._derived[name] = make(self)
+        return self._derived[name]
 
     def heads(self) -> tuple[Digest, ...]:
         """The operations that no other one names, ascending."""

@@ -8,7 +8,7 @@ from conjoin.errors import ConjoinError, DamagedObjectError, MissingObjectError
 from conjoin.log.log import Log
 from conjoin.log.operation import Operation, parse
 from conjoin.wire.digest import Digest
-from conjoin.wire.objects import SegmentName, parse_segment
+from conjoin.wire.objects import SegmentName, fork_name, parse_segment
 from conjoin.wire.segment import (
     SEGMENT_BYTES_MAX,
     SEGMENT_OPERATIONS_MAX,
@@ -128,6 +128,14 @@ def segment_of(piece: Sequence[Operation]) -> Packed:
     """The segment of a run that fits into one."""
     name = SegmentName(piece[0].author, piece[0].seq, piece[-1].seq, piece[-1].id)
     return Packed(str(name), join_segment(one.envelope for one in piece), tuple(piece))
+
+
+def evidence_of(log: Log, places: Iterable[tuple[str, int]]) -> Iterator[Packed]:
+    """The operations of these authors and seqs as objects that say that the author forked there."""
+    for author, seq in places:
+        for one in sorted(log.chains()[author][seq]):
+            operation = log.get(one)
+            yield Packed(fork_name(author, seq, one), operation.envelope, (operation,))
 
 
 def members(log: Log, name: SegmentName) -> list[Operation] | None:

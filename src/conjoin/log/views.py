@@ -4,7 +4,7 @@ Types and versions this software does not know are admitted and passed on, and c
 are in the causal context.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from conjoin.crdt import CausalContext, Dot, MergeState
@@ -50,6 +50,10 @@ def merge_state(log: Log) -> MergeState:
 
     A fork found later renames its dots, so states of logs that differ about a fork are joined by joining the logs.
     """
+    return log.derived("merge state", _merge_state)
+
+
+def _merge_state(log: Log) -> MergeState:
     adds: dict[Dot, str] = {}
     tombstones: dict[Dot, frozenset[Dot]] = {}
     dots: list[Dot] = []
@@ -73,11 +77,15 @@ def visible(log: Log) -> tuple[Digest, ...]:
 
 def root(log: Log) -> Digest:
     """The root over the visible contributions."""
-    return merge_state(log).root()
+    return log.derived("root", lambda _: merge_state(log).root())
 
 
-def contributions(log: Log) -> dict[Digest, ContributionView]:
+def contributions(log: Log) -> Mapping[Digest, ContributionView]:
     """Every contribution ever added, in canonical order, visible or not."""
+    return log.derived("contributions", _contributions)
+
+
+def _contributions(log: Log) -> Mapping[Digest, ContributionView]:
     retracted = {dot for dots in merge_state(log).tombstones.values() for dot in dots}
     found: dict[Digest, tuple[Contribution, list[Operation]]] = {}
     for operation in log.operations():
