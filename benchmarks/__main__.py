@@ -16,8 +16,8 @@ from benchmarks.measure import USER, machine
 from benchmarks.report import Part, show
 
 PARTS = (
-    "kernels", "linear_algebra", "eigen", "commands", "strategies", "accuracy", "load", "contributions", "scaling", "places",
-    "log",
+    "kernels", "linear_algebra", "eigen", "commands", "strategies", "accuracy", "load", "contributions", "scaling",
+    "places", "log", "reconciliation",
 )  # fmt: skip
 WITH_PEERS = ("commands", "strategies", "accuracy", "contributions")
 OUT = Path(__file__).parent / "out"
