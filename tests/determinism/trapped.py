@@ -107,14 +107,16 @@ def springs() -> dict[str, Callable[[], Any]]:
 
 
 def lines() -> Iterator[tuple[str, str]]:
-    """The fingerprint of everything, with both arithmetics."""
+    """The fingerprint of everything, with both arithmetics; strategies in two formats with each."""
     from conjoin.strategies.base import strategies
     from conjoin.testing import fingerprint
     from conjoin.testing.strategy_suite import backend
 
     needy = [name for name in strategies() if not fingerprint.bare_settings(name)]
-    for arithmetic in ("reference", "compiled"):
-        yield from fingerprint.lines(fingerprint.PARTS, arithmetic, elements=3001)
+    for arithmetic, forms in (("reference", ("F16", "F64")), ("compiled", ("BF16", "F32"))):
+        yield from fingerprint.lines(("operations", "resolve"), arithmetic, elements=3001)
+        with backend(arithmetic):
+            yield from fingerprint.applied(3001, forms=forms)
     with backend("compiled"):  # the files are many, and both call the same strategies
         yield from fingerprint.vectors(VECTORS, needy)
 
