@@ -4,13 +4,14 @@ import secrets
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
-from threading import Event, Lock
+from threading import Event, Lock, local
 from typing import Any
 
 from conjoin.errors import ConjoinError, EmptySourceError, IntegrityError, RemoteError, SeveralSpacesError
 from conjoin.log import Log, Operation, parse, views
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import Store, batch, holds
+from conjoin.store.files import DIRECT_BYTES_MIN, Bytes, aligned_buffer
 from conjoin.sync.messages import Answer, Found, Offer, Question
 from conjoin.sync.peers.base import Peer
 from conjoin.sync.pulling import Outcome
@@ -35,7 +36,7 @@ from conjoin.sync.requests import (
 )
 from conjoin.sync.session import Ask, session
 from conjoin.sync.visit import visit
-from conjoin.wire.digest import Digest
+from conjoin.wire.digest import LEAF_BYTES, Digest
 from conjoin.wire.objects import parse_operation
 
 
@@ -113,6 +114,7 @@ class _Drive:
         self._progress = progress
         self._pool: ThreadPoolExecutor
         self._lock = Lock()
+        self._local = local()
         self._sent: set[str] = set()
         self.stop = Event()
         self.bytes_in = 0
@@ -235,9 +237,19 @@ class _Drive:
             leaf.check(data)
         except (RemoteError, IntegrityError) as error:
             return error
-        self._store.put(leaf.name, data)
+        self._store.put(leaf.name, self._aligned(data))
         self._count(objects_in=1)
         return None
+
+    def _aligned(self, data: bytes) -> Bytes:
+        """The same bytes where a file can be written from past the page cache: in this thread's buffer, if large."""
+        if len(data) < DIRECT_BYTES_MIN:
+            return data
+        buffer: memoryview | None = getattr(self._local, "buffer", None)
+        if buffer is None:
+            buffer = self._local.buffer = aligned_buffer(LEAF_BYTES)
+        buffer[: len(data)] = data
+        return buffer[: len(data)]
 
     def _push_leaf(self, leaf: WantedLeaf) -> ConjoinError | None:
         data = self._read(leaf.name)
