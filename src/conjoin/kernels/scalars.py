@@ -238,6 +238,13 @@ def _exact_power(base: Fraction, exponent: Fraction) -> Fraction | None:
 
 def _whole_root(number: int, degree: int) -> int | None:
     """The root of a positive whole number, if it is whole."""
+    while degree % 2 == 0:
+        root = math.isqrt(number)
+        if root * root != number:
+            return None
+        number, degree = root, degree // 2
+    if degree == 1:
+        return number
     if number == 1 or number.bit_length() <= degree:
         return 1 if number == 1 else None
     low, high = 1, 1 << -(-number.bit_length() // degree)
