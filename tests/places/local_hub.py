@@ -41,6 +41,7 @@ class LocalApi(HfApi):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # an answer goes out in one piece
     server: "Hub"
 
     def log_message(self, *_: object) -> None:

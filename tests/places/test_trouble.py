@@ -3,13 +3,17 @@
 import http.server
 import socketserver
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from conjoin.errors import (
     AccessDeniedError,
@@ -204,19 +208,28 @@ def test_an_object_beyond_the_limit_is_not_read() -> None:
         open_remote(endpoint).get(LEAF, 1000)
 
 
+def signed(subject: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey, *, authority: bool) -> bytes:
+    """A certificate for two days, as PEM."""
+    name = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)]) for text in (subject, "authority")]
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name[0]).issuer_name(name[1]).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    builder = builder.add_extension(address, critical=False)
+    return builder.sign(by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A key and certificate for 127.0.0.1, and the private authority that signed it."""
     folder = tmp_path_factory.mktemp("tls")
-    (folder / "ext").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-    new = "openssl req -newkey rsa:2048 -nodes"
-    script = (
-        f"{new} -x509 -keyout ca.key -out ca.pem -days 2 -subj /CN=authority && "
-        f"{new} -keyout key.pem -out request -subj /CN=place && "
-        "openssl x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out cert.pem -extfile ext && "
-        "cat key.pem cert.pem > both.pem"
-    )
-    subprocess.run(["sh", "-ec", script], cwd=folder, check=True, capture_output=True)
+    authority, place = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    (folder / "ca.pem").write_bytes(signed("authority", authority, authority, authority=True))
+    plain = serialization.NoEncryption()
+    key = place.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "both.pem").write_bytes(key + signed("place", place, authority, authority=False))
     return folder / "both.pem", folder / "ca.pem"
 
 
