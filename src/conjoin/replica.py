@@ -459,8 +459,13 @@ class Replica:
             known = self._let_in(admitted, role)
             return known if known is not None else self._sign("member", {"key": admitted, "role": role}).id
 
-    def sync(self, source: PathLike, *, progress: Progress = SILENT) -> "SyncReport":
+    def sync(self, source: PathLike, *, full: bool = False, progress: Progress = SILENT) -> "SyncReport":
         """Pull from and push to a replica directory, meeting place or live peer, until both hold the same operations.
+
+        Args:
+            source: a replica directory, a meeting place or a ticket.
+            full: list everything in a place, though much may be known.
+            progress: told about the bytes of content that move.
 
         Raises:
             RemoteError, WrongSpaceError: the source cannot be used.
@@ -481,6 +486,7 @@ class Replica:
                 self.store,
                 remote,
                 persist_operation=self._persist,
+                full=full,
                 progress=progress,
                 source=os.fspath(source),
             )
@@ -692,7 +698,7 @@ class Replica:
                     try:
                         data = remote.get(name)
                         check_object(name, data)
-                        if name.startswith("ops/"):
+                        if name.startswith(("ops/", "fork/")):
                             parse(data)
                         elif name.startswith("seg/"):
                             read_segment(name, data)
@@ -910,7 +916,7 @@ def _read_log(store: ReplicaStore, space: Digest) -> tuple[Log, tuple[str, ...]]
     """Admit every stored operation anew; returns the log and the names of damaged ones, for fsck and sync to mend."""
     operations: dict[Digest, Operation] = {}
     damaged: list[str] = []
-    for name in store.names("ops/"):
+    for name in (*store.names("fork/"), *store.names("ops/")):
         try:
             operation = parse(store.get(name))
         except MissingObjectError:  # since it was listed it has gone into a segment, which is read below

@@ -211,5 +211,5 @@ def test_shell_completion() -> None:
         command = [sys.executable, "-m", "conjoin"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.split()
 
-    assert completed("conjoin re") == ["retract", "resolve"]
+    assert completed("conjoin re") == ["retract", "resolve", "rekey"]
     assert completed("conjoin resolve ti") == ["ties"]

@@ -105,9 +105,9 @@ class Site:
         self.events.append(operation.name)
         self.store.put(operation.name, operation.envelope)
 
-    def sync(self, remote: Remote, *, push: bool = True, threads: int = 4) -> SyncReport:
+    def sync(self, remote: Remote, *, push: bool = True, full: bool = False, threads: int = 4) -> SyncReport:
         keep = self.persist
-        return synchronise(self.log, self.store, remote, push=push, threads=threads, persist_operation=keep)
+        return synchronise(self.log, self.store, remote, push=push, full=full, threads=threads, persist_operation=keep)
 
     @property
     def ids(self) -> set[Digest]:
@@ -137,7 +137,7 @@ def assert_kept_in_order(objects: list[str], contents: Mapping[str, bytes]) -> N
 
 def assert_complete(contents: Mapping[str, bytes]) -> None:
     """Whatever is there has what it needs there too."""
-    names = sorted(contents, key=lambda name: ("leaf", "manifest", "ops", "seg").index(name.split("/")[0]))
+    names = sorted(contents, key=lambda name: ("leaf", "manifest", "ops", "seg", "fork").index(name.split("/")[0]))
     assert_kept_in_order(names, contents)
 
 
@@ -169,8 +169,8 @@ class LyingRemote(MemoryRemote):
 class EndlessRemote(MemoryRemote):
     """Never stops listing."""
 
-    def names(self, prefix: str) -> Iterator[str]:
-        yield from super().names(prefix)
+    def names(self, prefix: str, after: str = "") -> Iterator[str]:
+        yield from super().names(prefix, after)
         number = 0
         while True:
             number += 1

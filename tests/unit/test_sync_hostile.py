@@ -267,7 +267,7 @@ def test_an_endless_listing_is_cut_off(first: Site, place: MemoryRemote, monkeyp
     endless.objects = dict(place.objects)
     second = Site.joining("second", first)
     report = second.sync(endless)
-    assert {refusal.name for refusal in report.refused} == {"ops/", "seg/", "manifest/", "leaf/"}
+    assert {refusal.name for refusal in report.refused} == {"fork/", "ops/", "seg/", "manifest/", "leaf/"}
     assert second.ids == first.ids
     assert second.holds_everything()
 

@@ -13,6 +13,7 @@ from conjoin.sync.requests import (
     Fetch,
     Held,
     Keep,
+    ListFolders,
     ListNames,
     Persist,
     PullLeaves,
@@ -36,8 +37,10 @@ def drive(site: Site, remote: MemoryRemote, *, push: bool = True) -> tuple[list[
         asked.append(request)
         answer = None
         match request:
-            case ListNames(prefix):
-                answer = remote.names(prefix)
+            case ListNames(prefix, after):
+                answer = remote.names(prefix, after)
+            case ListFolders(prefix):
+                answer = remote.folders(prefix)
             case Fetch(names, size_bytes_max):
                 answer = [remote.get(name, size_bytes_max) for name in names]
             case Held(names):
@@ -72,7 +75,7 @@ def test_the_requests_of_a_pull_and_of_a_push() -> None:
     place = MemoryRemote()
     asked, _ = drive(first, place)
     assert kinds(asked) == [
-        *["ListNames"] * 3,
+        *["ListNames"] * 4,
         *["Held", "Read", "Held"] * 3,
         *["ListNames", "PushLeaves", "Read", "Push"],
         *["PushLeaves", "Read", "Push"] * 2,
@@ -80,7 +83,7 @@ def test_the_requests_of_a_pull_and_of_a_push() -> None:
     ]
     asked, outcome = drive(second, place, push=False)
     assert kinds(asked) == [
-        *["ListNames"] * 3,
+        *["ListNames"] * 4,
         "Fetch",
         *["Held", "Fetch", "Held", "ListNames", "PullLeaves", "Keep"],
         *["Held", "Fetch", "Held", "PullLeaves", "Keep"] * 2,
@@ -106,6 +109,7 @@ def test_a_visit_given_up_leaves_the_log_as_it_was() -> None:
     second = Site.joining("second", first)
     steps = visit(second.log, Outcome())
     steps.send(None)
+    steps.send(place.names("fork/"))
     steps.send(place.names("ops/"))
     steps.send(place.names("seg/"))
     steps.send(place.names("manifest/"))

@@ -13,7 +13,15 @@ from conjoin.store.files import Bytes
 from conjoin.wire.digest import LEAF_BYTES, Digest, leaf_digest, sha256
 from conjoin.wire.envelope import unseal
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX, Manifest, TensorEntry
-from conjoin.wire.objects import OperationName, leaf_name, parse_leaf, parse_manifest, parse_operation, parse_segment
+from conjoin.wire.objects import (
+    OperationName,
+    leaf_name,
+    parse_fork,
+    parse_leaf,
+    parse_manifest,
+    parse_operation,
+    parse_segment,
+)
 from conjoin.wire.segment import SEGMENT_BYTES_MAX, check_segment
 
 ENVELOPE_BYTES_MAX = 256 * 1024
@@ -131,7 +139,8 @@ def read_leaf(store: Store, digest: Digest, *, trusted: bool = True) -> bytes:
 
 def is_object(name: str) -> bool:
     """Whether `name` can name an object."""
-    return bool(parse_leaf(name) or parse_manifest(name) or parse_operation(name) or parse_segment(name))
+    known = parse_leaf(name) or parse_manifest(name) or parse_operation(name) or parse_segment(name) or parse_fork(name)
+    return known is not None
 
 
 def size_limit(name: str) -> int:
@@ -177,7 +186,7 @@ def check_object(name: str, data: bytes) -> None:
         check_leaf(leaf, data)
     elif manifest := parse_manifest(name):
         Manifest.decode(data, manifest)
-    elif operation := parse_operation(name):
+    elif operation := parse_operation(name) or parse_fork(name):
         _check_operation(name, operation, data)
     elif segment := parse_segment(name):
         check_segment(segment, data)

@@ -44,7 +44,7 @@ class FolderStore:
     """Objects as files below `root`; unfinished files stand in `temporary`, on the same file system.
 
     Attributes:
-        root: the folder that holds ops/, seg/, manifest/ and leaf/.
+        root: the folder that holds ops/, seg/, fork/, manifest/ and leaf/.
         bytes_written: size of all objects this instance has written.
     """
 

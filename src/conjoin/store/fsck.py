@@ -24,6 +24,7 @@ from conjoin.wire.objects import (
     OperationName,
     leaf_name,
     operation_name,
+    parse_fork,
     parse_leaf,
     parse_manifest,
     parse_operation,
@@ -176,7 +177,7 @@ class _Check:
             leaves = Manifest.decode(data, manifest).leaf_lengths()
             with self._lock:
                 self._named.update(dict.fromkeys(leaves, name))
-        elif operation := parse_operation(name):
+        elif operation := parse_operation(name) or parse_fork(name):
             payload, author, signature = unseal(data)
             verify(payload, author, signature)
             fields = canonical.decode(payload, "operation")

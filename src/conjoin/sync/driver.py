@@ -25,6 +25,7 @@ from conjoin.sync.requests import (
     Fetch,
     Held,
     Keep,
+    ListFolders,
     ListNames,
     Persist,
     PullLeaves,
@@ -47,6 +48,7 @@ def synchronise(
     *,
     persist_operation: Callable[[Operation], None],
     push: bool = True,
+    full: bool = False,
     progress: Progress = SILENT,
     threads: int = 4,
     source: str = "",
@@ -59,6 +61,7 @@ def synchronise(
         remote: the other side; nothing it says is believed unverified.
         persist_operation: makes one admitted operation durable; called in causal order.
         push: also send what the remote lacks.
+        full: list every name of the remote, though much may be known.
         progress: told the bytes of leaves as they move, from several threads.
         threads: leaves in flight, each at most 4 MiB in memory.
         source: how the report names the remote; its own name when empty.
@@ -69,8 +72,8 @@ def synchronise(
         StoreError: the replica's own directory cannot be used (full, read-only, …). What was kept stays and is valid.
     """
     outcome = Outcome()
-    drive = _Drive(store, remote, persist_operation, progress)
-    drive.run(visit(log, outcome, push=push), threads)
+    drive = Drive(store, remote, persist_operation, progress)
+    drive.run(visit(log, outcome, push=push, full=full), threads)
     return drive.report(outcome, log, source)
 
 
@@ -93,12 +96,12 @@ def synchronise_with(
         StoreError: the replica's own directory cannot be used.
     """
     outcome = Outcome()
-    drive = _Drive(store, peer, persist_operation, progress)
+    drive = Drive(store, peer, persist_operation, progress)
     drive.run(session(log, outcome, secrets.token_hex(16), push=push), threads)
     return drive.report(outcome, log, source)
 
 
-class _Drive:
+class Drive:
     """Carries out the requests of one sync and counts what moves."""
 
     def __init__(
@@ -158,9 +161,12 @@ class _Drive:
         match request:
             case Ask(question):
                 return self._ask(question)
-            case ListNames(prefix):
+            case ListNames(prefix, after):
                 assert not isinstance(self._remote, Peer), "only visits list names"
-                return self._remote.names(prefix)
+                return self._remote.names(prefix, after)
+            case ListFolders(prefix):
+                assert not isinstance(self._remote, Peer), "only visits list folders"
+                return self._remote.folders(prefix)
             case Fetch(names, size_bytes_max):
                 return list(self._pool.map(partial(self._fetch, size_bytes_max=size_bytes_max), names))
             case Held(names):

@@ -6,7 +6,7 @@ from typing import Any
 
 from conjoin.errors import ConjoinError, MissingObjectError, RemoteError
 from conjoin.log import Log, Operation, views
-from conjoin.log.segments import pack
+from conjoin.log.segments import evidence_of, pack
 from conjoin.sync.report import Refusal
 from conjoin.sync.requests import (
     Failures,
@@ -19,6 +19,7 @@ from conjoin.sync.requests import (
     Request,
     WantedLeaf,
 )
+from conjoin.wire.contribution import Contribution
 from conjoin.wire.digest import Digest
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX, Manifest
 from conjoin.wire.objects import manifest_name
@@ -70,9 +71,13 @@ def needed_content(log: Log) -> list[Digest]:
     needed = [log.genesis.base, log.genesis.files]
     for view in views.contributions(log).values():
         if view.visible:
-            extras = view.contribution.extras
-            needed += [view.contribution.weights, *(extras[name] for name in sorted(extras))]
+            needed += content_of(view.contribution)
     return list(dict.fromkeys(needed))
+
+
+def content_of(contribution: Contribution) -> list[Digest]:
+    """Content digests of a contribution: its weights, then its extras by name."""
+    return [contribution.weights, *(contribution.extras[name] for name in sorted(contribution.extras))]
 
 
 def pull(log: Log, ahead: Log, offered: Offered, outcome: Outcome) -> Generator[Request, Any, dict[Digest, Manifest]]:
@@ -115,6 +120,10 @@ def take(log: Log, ahead: Log, outcome: Outcome) -> Generator[Keep | Persist, An
             yield Persist(packed.operations[0])
         else:
             yield Keep(packed.name, packed.data)
+    chains = trial.chains()
+    doubled = {(one.author, one.seq) for one in fresh if len(chains[one.author][one.seq]) > 1}
+    for evidence in evidence_of(trial, sorted(doubled)):
+        yield Keep(evidence.name, evidence.data)
     # Only now: offering one operation also admits what waited for it, which must be durable before.
     for operation in fresh:
         log.offer(operation)

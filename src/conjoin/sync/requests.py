@@ -16,7 +16,18 @@ NAMES_MAX = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class ListNames:
-    """Ask the remote for its names under `prefix`. Answer: an iterable of text; it is read to `NAMES_MAX` at most."""
+    """Ask the remote for its names under `prefix`. Answer: an iterable of text; it is read to `NAMES_MAX` at most.
+
+    Names up to `after` are not wanted, and may come all the same.
+    """
+
+    prefix: str
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListFolders:
+    """Ask the remote for the first components of its names below `prefix`. Answer: as of `ListNames`."""
 
     prefix: str
 
@@ -117,5 +128,5 @@ class Push:
     data: bytes
 
 
-Request = ListNames | Fetch | Held | Read | PullLeaves | Keep | Persist | PushLeaves | Push
+Request = ListNames | ListFolders | Fetch | Held | Read | PullLeaves | Keep | Persist | PushLeaves | Push
 Failures = Mapping[str, ConjoinError]

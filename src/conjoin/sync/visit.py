@@ -15,20 +15,22 @@ What holds after every step, so that a kill at any moment leaves a valid replica
 * What is held is never asked for again, so an interrupted visit resumes by running again.
 """
 
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from conjoin.errors import ConjoinError, DamagedObjectError, RemoteError, WrongSpaceError
-from conjoin.log import Log, Operation, parse
-from conjoin.log.segments import members, pack, read_segment, runs
+from conjoin.log import Log, Operation, parse, views
+from conjoin.log.segments import evidence_of, members, pack, read_segment, runs
 from conjoin.sync.pulling import Offered, Outcome, Steps, bytes_of, offer, pull, wanted_leaves
 from conjoin.sync.requests import (
     NAMES_MAX,
     OPERATION_BYTES_MAX,
     Failures,
     Fetch,
+    ListFolders,
     ListNames,
     Push,
     PushLeaves,
@@ -37,8 +39,17 @@ from conjoin.sync.requests import (
 )
 from conjoin.wire.digest import Digest
 from conjoin.wire.manifest import Manifest
-from conjoin.wire.objects import manifest_name, parse_leaf, parse_manifest, parse_operation, parse_segment
-from conjoin.wire.segment import SEGMENT_BYTES_MAX
+from conjoin.wire.objects import (
+    OperationName,
+    fork_name,
+    manifest_name,
+    parse_fork,
+    parse_leaf,
+    parse_manifest,
+    parse_operation,
+    parse_segment,
+)
+from conjoin.wire.segment import SEGMENT_BYTES_MAX, SEGMENT_OPERATIONS_MAX
 
 REFUSALS_MAX = 10_000
 """Refusals beyond this number are not described."""
@@ -46,20 +57,31 @@ BATCH = 1024
 """Operations asked for at once."""
 SEGMENT_BATCH = 4
 """Segments asked for at once."""
+WHOLE_LISTING_MAX = 1000
+"""Known operations an author, on average, above which only what came since is listed: a page of most listings."""
+
+
+_AUTHOR = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(slots=True)
 class _There:
-    """What the remote listed: names of operations, segments and manifests; leaves only when somebody needs to know."""
+    """What the remote listed: names of operations, segments and manifests; leaves only when somebody needs to know.
 
+    `forks` is evidence of forks, always listed whole. `settled` says for an author up to which seq the remote is taken
+    to hold what is known of its chain, because it holds the last operation of it: that was not listed.
+    """
+
+    forks: frozenset[str]
     operations: frozenset[str]
     segments: frozenset[str]
+    settled: Mapping[str, int]
     manifests: frozenset[str]
     leaves: frozenset[str] | None = None
 
 
-def visit(log: Log, outcome: Outcome, *, push: bool = True) -> Steps:
-    """The requests of one visit of the replica whose log is `log`.
+def visit(log: Log, outcome: Outcome, *, push: bool = True, full: bool = False) -> Steps:
+    """The requests of one visit of the replica whose log is `log`; `full` lists all names, though much may be known.
 
     `log` grows only by operations for which a `Persist` request was carried out, and by what waits for ancestors; so
     a visit that is given up never leaves it ahead of what is durable.
@@ -67,9 +89,13 @@ def visit(log: Log, outcome: Outcome, *, push: bool = True) -> Steps:
     Raises:
         WrongSpaceError: the remote holds another space and not this one.
     """
-    there = yield from _listing(outcome)
+    there = yield from _listing(log, outcome, full=full)
     yield from _check_space(log, there)
     ahead = yield from _pull_operations(log, there, outcome)
+    if there.settled and ahead.waiting():  # ancestors may be among what was not listed
+        outcome.refused.clear()  # whatever it was is listed again
+        there = yield from _listing(log, outcome, full=True)
+        ahead = yield from _pull_operations(ahead, there, outcome)
     offered = Offered(there.manifests, lambda: _leaves_there(there, outcome))
     complete = yield from pull(log, ahead, offered, outcome)
     if push:
@@ -78,10 +104,10 @@ def visit(log: Log, outcome: Outcome, *, push: bool = True) -> Steps:
 
 # ---------------------------------------------------------------------------------------------------- listing
 def _names(
-    prefix: str, parse_name: Callable[[str], object | None], outcome: Outcome
+    prefix: str, parse_name: Callable[[str], object | None], outcome: Outcome, after: str = ""
 ) -> Generator[Request, Any, frozenset[str]]:
     """The remote's well-formed names under `prefix`; foreign names are passed over, an endless listing is cut off."""
-    listing: Iterable[str] = yield ListNames(prefix)
+    listing: Iterable[str] = yield ListNames(prefix, after)
     found: set[str] = set()
     for count, name in enumerate(listing):
         if count >= NAMES_MAX:
@@ -92,11 +118,56 @@ def _names(
     return frozenset(found)
 
 
-def _listing(outcome: Outcome) -> Generator[Request, Any, _There]:
-    operations = yield from _names("ops/", parse_operation, outcome)
-    segments = yield from _names("seg/", parse_segment, outcome)
+def _listing(log: Log, outcome: Outcome, *, full: bool) -> Generator[Request, Any, _There]:
+    forks = yield from _names("fork/", parse_fork, outcome)
+    operations: frozenset[str] = frozenset()
+    segments: frozenset[str] = frozenset()
+    settled: dict[str, int] = {}
+    if full or len(log) <= WHOLE_LISTING_MAX * len(log.chains()):
+        operations = yield from _names("ops/", parse_operation, outcome)
+        segments = yield from _names("seg/", parse_segment, outcome)
+    else:
+        for author in (yield from _authors(outcome)):
+            names, runs_of, last = yield from _listing_of(author, log, outcome)
+            operations |= names
+            segments |= runs_of
+            if last is not None:
+                settled[author] = last
     manifests = yield from _names("manifest/", parse_manifest, outcome)
-    return _There(operations, segments, manifests)
+    return _There(forks, operations, segments, settled, manifests)
+
+
+def _authors(outcome: Outcome) -> Generator[Request, Any, list[str]]:
+    """The authors of whom the remote has operations."""
+    found: set[str] = set()
+    for kind in ("ops/", "seg/"):
+        listing: Iterable[str] = yield ListFolders(kind)
+        for count, component in enumerate(listing):
+            if count >= NAMES_MAX:
+                outcome.refuse(kind, RemoteError(f"there are more than {NAMES_MAX} folders; the rest was not read"))
+                break
+            if _AUTHOR.fullmatch(component):
+                found.add(component)
+    return sorted(found)
+
+
+def _listing_of(
+    author: str, log: Log, outcome: Outcome
+) -> Generator[Request, Any, tuple[frozenset[str], frozenset[str], int | None]]:
+    """Names of an author's operations and segments from the last known one on, and its seq; all if it is not there."""
+    ops, seg = f"ops/{author}/", f"seg/{author}/"
+    chain = log.chains().get(author)
+    if chain:
+        last = len(chain) - 1  # seqs are 0, 1, … without a gap
+        first = max(0, last - SEGMENT_OPERATIONS_MAX + 1)
+        operations = yield from _names(ops, parse_operation, outcome, f"{ops}{last:010d}")
+        segments = yield from _names(seg, parse_segment, outcome, f"{seg}{first:010d}")
+        held = _in_segments(log, segments) | {parts.id for parts in map(parse_operation, operations) if parts}
+        if any(one in held for one in chain[last]):
+            return operations, segments, last
+    operations = yield from _names(ops, parse_operation, outcome)
+    segments = yield from _names(seg, parse_segment, outcome)
+    return operations, segments, None
 
 
 def _leaves_there(there: _There, outcome: Outcome) -> Generator[Request, Any, frozenset[str]]:
@@ -107,7 +178,7 @@ def _leaves_there(there: _There, outcome: Outcome) -> Generator[Request, Any, fr
 
 def _check_space(log: Log, there: _There) -> Steps:
     """Refuse a remote that holds other spaces and not this one: pushing would mix them for good."""
-    if not there.operations or not log.has(log.space) or log.get(log.space).name in there.operations:
+    if not there.operations or not log.has(log.space) or log.get(log.space).name in there.operations or there.settled:
         return
     first = sorted(name for name in there.operations if _place(name)[0] == 0)
     for start in range(0, len(first), BATCH):
@@ -123,7 +194,7 @@ def _check_space(log: Log, there: _There) -> Steps:
 # ---------------------------------------------------------------------------------------------------- operations
 def _place(name: str) -> tuple[int, str]:
     """Where an object comes in the order of fetching: low `seq` first, so that most ancestors arrive first."""
-    if operation := parse_operation(name):
+    if operation := _parse_single(name):
         return operation.seq, name
     segment = parse_segment(name)
     return (segment.first if segment else 0), name
@@ -136,7 +207,7 @@ def _fetch_operations(names: Sequence[str], outcome: Outcome) -> Generator[Reque
     for name, answer in zip(names, answers, strict=True):
         try:
             operation = parse(bytes_of(answer))
-            if operation.name != name:
+            if name not in (operation.name, fork_name(operation.author, operation.seq, operation.id)):
                 raise DamagedObjectError(f"object holds operation {operation.name}", where=name)
         except ConjoinError as error:
             outcome.refuse(name, error)
@@ -159,7 +230,8 @@ def _fetch_segments(names: Sequence[str], outcome: Outcome) -> Generator[Request
 
 def _pull_operations(log: Log, there: _There, outcome: Outcome) -> Generator[Request, Any, Log]:
     """The log that `log` would be with everything the remote has: a copy, or `log` itself if there is nothing new."""
-    lacking = [name for name in (*there.segments, *there.operations) if not _known(log, name)]
+    by_id = {parts.id: name for name in (*there.forks, *there.operations) if (parts := _parse_single(name))}
+    lacking = [name for name in (*there.segments, *by_id.values()) if not _known(log, name)]
     if not lacking:
         return log
     ahead = log.copy()
@@ -187,8 +259,13 @@ def _batches(names: Iterable[str]) -> Iterator[list[str]]:
 
 def _known(log: Log, name: str) -> bool:
     """Whether an operation is admitted, or all those in a segment: the last one has the others as ancestors."""
-    parts = parse_operation(name) or parse_segment(name)
+    parts = _parse_single(name) or parse_segment(name)
     return parts is not None and log.has(parts.id)
+
+
+def _parse_single(name: str) -> OperationName | None:
+    """What the name of an operation says, by itself or as evidence of a fork."""
+    return parse_operation(name) or parse_fork(name)
 
 
 def _in_segments(log: Log, names: frozenset[str]) -> set[Digest]:
@@ -212,12 +289,21 @@ def _push(log: Log, complete: Mapping[Digest, Manifest], there: _There, outcome:
         if outcome.failure is not None:
             return
     held = _in_segments(log, there.segments)
-    lacking = (one for one in log.operations() if one.id not in held and one.name not in there.operations)
+    lacking = (
+        one
+        for one in log.operations()
+        if one.id not in held and one.name not in there.operations and one.seq > there.settled.get(one.author, -1)
+    )
     for packed in pack(lacking):
         outcome.failure = yield Push(packed.name, packed.data)
         if outcome.failure is not None:
             return
         outcome.operations_out += len(packed.operations)
+    for evidence in evidence_of(log, ((fork.author, fork.seq) for fork in views.forks(log))):
+        if evidence.name not in there.forks:
+            outcome.failure = yield Push(evidence.name, evidence.data)
+            if outcome.failure is not None:
+                return
 
 
 def _push_content(digest: Digest, manifest: Manifest, there: _There, outcome: Outcome) -> Steps:

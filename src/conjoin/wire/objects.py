@@ -1,7 +1,7 @@
 """Names of immutable objects, the same on a replica's disk and in a meeting place; opens nothing.
 
-`leaf/ab/<digest>`, `manifest/<digest>`, `ops/<author>/<seq>-<digest>`, `seg/<author>/<from>-<to>-<digest>`: the name
-alone says what the bytes must be.
+`leaf/ab/<digest>`, `manifest/<digest>`, `ops/<author>/<seq>-<digest>`, `seg/<author>/<from>-<to>-<digest>` and
+`fork/<author>/<seq>-<digest>`: the name alone says what the bytes must be.
 """
 
 import re
@@ -12,15 +12,16 @@ from conjoin.wire.digest import Digest
 _LEAF = re.compile(r"leaf/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _MANIFEST = re.compile(r"manifest/([0-9a-f]{64})")
 _OPERATION = re.compile(r"ops/([0-9a-f]{64})/([0-9]{10})-([0-9a-f]{64})")
+_FORK = re.compile(r"fork/([0-9a-f]{64})/([0-9]{10})-([0-9a-f]{64})")
 _SEGMENT = re.compile(r"seg/([0-9a-f]{64})/([0-9]{10})-([0-9]{10})-([0-9a-f]{64})")
 SEQ_MAX = 10**10 - 1
-TOP = ("leaf", "manifest", "ops", "seg")
+TOP = ("fork", "leaf", "manifest", "ops", "seg")
 """The folders that hold objects, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
 class OperationName:
-    """What the name of an operation object says: author key (hex), seq, operation id."""
+    """What the name of an operation object, or of evidence of a fork, says: author key (hex), seq, operation id."""
 
     author: str
     seq: int
@@ -70,6 +71,17 @@ def parse_manifest(name: str) -> Digest | None:
 def parse_operation(name: str) -> OperationName | None:
     """The parts of an operation object's name, or None for any other name."""
     match = _OPERATION.fullmatch(name)
+    return OperationName(match.group(1), int(match.group(2)), Digest(match.group(3))) if match else None
+
+
+def fork_name(author: str, seq: int, operation: Digest) -> str:
+    """Name of an operation as evidence that its author signed several operations of this seq."""
+    return f"fork/{author}/{seq:010d}-{operation}"
+
+
+def parse_fork(name: str) -> OperationName | None:
+    """The parts of the name of evidence of a fork, or None for any other name."""
+    match = _FORK.fullmatch(name)
     return OperationName(match.group(1), int(match.group(2)), Digest(match.group(3))) if match else None
 
 

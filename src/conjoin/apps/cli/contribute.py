@@ -135,6 +135,10 @@ def sync(
             "or tickets of live peers.",
         ),
     ],
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="List everything in each place, also where only what came since is looked for."),
+    ] = False,
     where: Where = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -153,7 +157,7 @@ def sync(
     with shell.replica() as replica, shell.bar() as bar:
         for source in sources:
             try:
-                reports.append(replica.sync(source, progress=bar))
+                reports.append(replica.sync(source, full=full, progress=bar))
             except ConjoinError as error:
                 if len(sources) == 1:
                     raise

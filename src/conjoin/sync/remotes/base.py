@@ -11,6 +11,7 @@ from conjoin.wire.objects import TOP
 
 _FOLDERS = {
     "": re.compile("|".join(TOP)),
+    "fork/": re.compile("[0-9a-f]{64}"),
     "leaf/": re.compile("[0-9a-f]{2}"),
     "ops/": re.compile("[0-9a-f]{64}"),
     "seg/": re.compile("[0-9a-f]{64}"),
@@ -52,8 +53,8 @@ class Remote(Protocol):
         """The first components of names below `prefix`, each once, in any order, without listing what is in them.
 
         Args:
-            prefix: empty or ending in `/`: below `ops/` and `seg/` are the authors, below `leaf/` the pairs of
-                characters, below the empty prefix the kinds of objects, below any other one nothing.
+            prefix: empty or ending in `/`: below `ops/`, `seg/` and `fork/` are the authors, below `leaf/` the
+                pairs of characters, below the empty prefix the kinds of objects, below any other one nothing.
 
         A folder that holds no object may be among them, one that could hold none is not.
 
