@@ -459,19 +459,27 @@ class Replica:
             known = self._let_in(admitted, role)
             return known if known is not None else self._sign("member", {"key": admitted, "role": role}).id
 
-    def sync(self, source: PathLike, *, full: bool = False, progress: Progress = SILENT) -> "SyncReport":
+    def sync(
+        self, source: PathLike, *, full: bool = False, dry_run: bool = False, progress: Progress = SILENT
+    ) -> "SyncReport":
         """Pull from and push to a replica directory, meeting place or live peer, until both hold the same operations.
 
         Args:
             source: a replica directory, a meeting place or a ticket.
             full: list everything in a place, though much may be known.
+            dry_run: report what would move, and neither move nor keep anything.
             progress: told about the bytes of content that move.
 
         Raises:
             RemoteError, WrongSpaceError: the source cannot be used.
         """
-        from conjoin.sync import dial, is_ticket, open_remote, synchronise, synchronise_with
+        from conjoin.sync import dial, is_ticket, open_remote, rehearse, synchronise, synchronise_with
 
+        if dry_run and is_ticket(source):
+            with dial(source, self._key(), self.space) as peer:
+                return rehearse(self.log, self.store, peer)
+        if dry_run:
+            return rehearse(self.log, self.store, open_remote(os.fspath(source)), full=full, source=os.fspath(source))
         if is_ticket(source):
             with self._writing(damage_allowed=True), dial(source, self._key(), self.space) as peer:
                 report = synchronise_with(

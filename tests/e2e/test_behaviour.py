@@ -223,3 +223,17 @@ def test_parameters() -> None:
             parameters(wrong)
     with pytest.raises(UsageError):
         assignments(["fisher="], "--extra", "NAME=FILE")
+
+
+def test_a_rehearsed_sync_says_what_moves_and_moves_nothing(here: InProcess, replica: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    said = here.ok("-C", replica, "sync", "--dry-run", place)
+    assert "would send" in said
+    assert not list(place.iterdir())
+    told = json.loads(here.ok("-C", replica, "sync", "--dry-run", "--json", place))
+    done = json.loads(here.ok("-C", replica, "sync", "--json", place))
+    assert (told["dry_run"], done["dry_run"]) == (True, False)
+    for figure in ("operations_out", "objects_out", "bytes_out"):
+        assert told["sources"][0][figure] == done["sources"][0][figure] > 0
+    assert "nothing new" in here.ok("-C", replica, "sync", "--dry-run", place)

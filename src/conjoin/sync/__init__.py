@@ -2,6 +2,7 @@
 
 from conjoin.sync.driver import choose_space, discover_spaces, synchronise, synchronise_with
 from conjoin.sync.peers.dialling import dial, is_ticket
+from conjoin.sync.rehearsal import rehearse
 from conjoin.sync.remotes import open_remote
 from conjoin.sync.report import Refusal, SyncReport
 
@@ -13,6 +14,7 @@ __all__ = [
     "discover_spaces",
     "is_ticket",
     "open_remote",
+    "rehearse",
     "synchronise",
     "synchronise_with",
 ]

@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
             "conjoin sync ../site-b ../site-c /mnt/shared/meeting",
             "conjoin sync s3://hospital-models/radiology",
             "conjoin sync conjoin:TICKET",
+            "conjoin sync --dry-run ../site-b",
             "conjoin sync hf://buckets/clinic/radiology sftp://someone@storage.example.org/srv/radiology",
         ),
     )(sync)
@@ -139,6 +140,9 @@ def sync(
         bool,
         typer.Option("--full", help="List everything in each place, also where only what came since is looked for."),
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would move, at most, and move and keep nothing.")
+    ] = False,
     where: Where = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -157,7 +161,7 @@ def sync(
     with shell.replica() as replica, shell.bar() as bar:
         for source in sources:
             try:
-                reports.append(replica.sync(source, full=full, progress=bar))
+                reports.append(replica.sync(source, full=full, dry_run=dry_run, progress=bar))
             except ConjoinError as error:
                 if len(sources) == 1:
                     raise
@@ -172,12 +176,13 @@ def sync(
         from conjoin.apps.cli.render import sync as lines
 
         return [
-            *(line for report in reports for line in lines(report)),
+            *(line for report in reports for line in lines(report, dry_run=dry_run)),
             f"root {short(root)} over {count(visible, 'visible contribution')}",
         ]
 
     failures = [{"source": source, "error": error} for source, error in failed]
-    shell.tell({"root": root, "visible": visible, "sources": reports, "failed": failures}, human=human)
+    told = {"dry_run": dry_run, "root": root, "visible": visible, "sources": reports, "failed": failures}
+    shell.tell(told, human=human)
     errors = [error for _, error in failed] + [report.failure for report in reports if report.failure is not None]
     errors += [_refused(refusal, report.source) for report in reports for refusal in report.refused]
     if not shell.as_json:

@@ -175,10 +175,11 @@ def graph(operations: Sequence["OperationInfo"]) -> Iterable[Any]:
         yield f"{'  ' * lane}●  {short(author)}"
 
 
-def sync(report: "SyncReport") -> Iterable[Any]:
+def sync(report: "SyncReport", *, dry_run: bool = False) -> Iterable[Any]:
     """What `conjoin sync` prints for one source."""
-    received = _moved("received", report.operations_in, report.objects_in, report.bytes_in)
-    sent = _moved("sent", report.operations_out, report.objects_out, report.bytes_out)
+    receive, send = ("would receive", "would send") if dry_run else ("received", "sent")
+    received = _moved(receive, report.operations_in, report.objects_in, report.bytes_in)
+    sent = _moved(send, report.operations_out, report.objects_out, report.bytes_out)
     yield f"{report.source}: {', '.join(filter(None, (received, sent))) or 'nothing new'}"
     if report.waiting:
         yield f"  {count(report.waiting, 'operation')} waiting for ancestors that are not here yet"
