@@ -40,8 +40,7 @@ from conjoin.inventory import (
     match,
 )
 from conjoin.log import Log, Member, Operation, draft, genesis_payload, parse, views
-from conjoin.log.segments import members as segment_members
-from conjoin.log.segments import read_segment, runs, salvage, segment_of
+from conjoin.log.segments import object_of, read_segment, runs, salvage
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import check_object
 from conjoin.store.files import translated_os_errors
@@ -485,7 +484,7 @@ class Replica:
                 report = synchronise_with(
                     self.log, self.store, peer, persist_operation=self._persist, progress=progress
                 )
-                self._mend_segments()
+                self._mend()
                 return replace(report, key_used_elsewhere=self._watch_key())
         remote = open_remote(os.fspath(source))
         with self._writing(damage_allowed=True):
@@ -498,7 +497,7 @@ class Replica:
                 progress=progress,
                 source=os.fspath(source),
             )
-            self._mend_segments()
+            self._mend()
             return replace(report, key_used_elsewhere=self._watch_key())
 
     def rekey(self, *, sign_in: bool = False) -> Rekeyed:
@@ -717,7 +716,7 @@ class Replica:
                 self.log, self.damaged = _read_log(self.store, self.space)
                 if any(map(parse_segment, self.damaged)):  # the source may hold the same operations in other segments
                     synchronise(self.log, self.store, remote, push=False, persist_operation=self._persist)
-                    repaired += self._mend_segments()
+                    repaired += self._mend()
             self.log, self.damaged = _read_log(self.store, self.space)
         return FsckReport(objects, size_bytes, tuple(d for d in damage if d.name not in repaired), tuple(repaired))
 
@@ -891,15 +890,15 @@ class Replica:
         else:
             self.store.put(operation.name, operation.envelope)
 
-    def _mend_segments(self) -> list[str]:
-        """Write damaged segments again whose operations are all known by now; returns their names."""
+    def _mend(self) -> list[str]:
+        """Write damaged objects again whose operations are all known by now; returns their names."""
         mended: list[str] = []
         for name in self.damaged:
-            parts, inside = parse_segment(name), None
+            data = None
             with suppress(DamagedObjectError):
-                inside = segment_members(self.log, parts) if parts else None
-            if inside:
-                self.store.replace(name, segment_of(inside).data)
+                data = object_of(self.log, name)
+            if data is not None:
+                self.store.replace(name, data)
                 mended.append(name)
         self.damaged = tuple(name for name in self.damaged if name not in mended)
         return mended

@@ -13,7 +13,7 @@ from conjoin.store import gc
 from conjoin.store.inplace import ReplicaStore
 from conjoin.sync.pulling import needed_content
 from conjoin.wire.digest import Digest
-from conjoin.wire.objects import SegmentName, parse_operation, parse_segment
+from conjoin.wire.objects import SegmentName, fork_name, parse_operation, parse_segment
 
 LATEST_KEPT_SINGLE = 64
 """How many of each author's latest operations gc leaves as they are: those that a place may still lack."""
@@ -119,10 +119,10 @@ def _last_needed(
 
 
 def _written(store: ReplicaStore, operation: Operation, segments: Mapping[str, list[SegmentName]]) -> float:
-    """When an operation was written here, by itself or in a segment, in seconds since the epoch."""
+    """When an operation was last written here, whichever object holds it, in seconds since the epoch."""
     holders = [str(one) for one in segments.get(operation.author, ()) if one.first <= operation.seq <= one.last]
     times = [0.0]
-    for name in (operation.name, *holders):
+    for name in (operation.name, fork_name(operation.author, operation.seq, operation.id), *holders):
         with suppress(FileNotFoundError):
             times.append(os.stat(store.root / name).st_mtime)
     return max(times)

@@ -21,7 +21,7 @@ from conjoin.store.memory import MemoryStore
 from conjoin.sync.remotes import MemoryRemote
 from conjoin.testing.histories import World
 from conjoin.wire.envelope import seal
-from conjoin.wire.objects import SegmentName, parse_operation, parse_segment
+from conjoin.wire.objects import SegmentName, fork_name, parse_operation, parse_segment
 from conjoin.wire.segment import SEGMENT_BYTES_MAX, SEGMENT_OPERATIONS_MAX
 
 
@@ -360,16 +360,41 @@ def test_a_segment_is_repaired_from_a_replica_that_has_its_operations(north, tmp
     assert Replica.open(clone.path).damaged == ()
 
 
-def test_forked_authors_are_not_packed(north, tmp_path):
+def forked(north: Replica) -> Replica:
+    """The replica with a second operation of an early seq of its key, and with the evidence of that."""
     key = north._key()
-    first = north.log.get(north.log.space)
-    other = Log.founded_by(first)
+    other = Log.founded_by(north.log.get(north.log.space))
     twin = parse(seal(draft(other, key.public, "note", {"twin": True}), key.public, key.sign))
-    path = north.path / ".conjoin" / twin.name
-    path.write_bytes(twin.envelope)
-    north = Replica.open(north.path)
+    (north.path / ".conjoin" / twin.name).write_bytes(twin.envelope)
+    for one in (twin, north.log.get(north.log.chains()[key.public][1][0])):
+        north.store.put(fork_name(one.author, one.seq, one.id), one.envelope)
+    return Replica.open(north.path)
+
+
+def test_forked_authors_are_not_packed(north):
+    north = forked(north)
     assert len(views.forks(north.log)) == 1
     assert north.gc().packed == 0
+    assert len(files(north, "fork")) == 2
+    assert north.fsck().damage == ()
+
+
+def test_damaged_objects_of_operations_that_are_known_from_others_are_written_again(north, tmp_path):
+    (tmp_path / "meeting").mkdir()
+    north = forked(north)
+    evidence = files(north, "fork")[0]
+    operation = f"ops/{evidence.removeprefix('fork/')}"
+    for name in (evidence, operation):
+        path = north.path / ".conjoin" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + b"!")
+        north = Replica.open(north.path)
+        assert north.damaged == (name,)
+        assert [item.name for item in north.fsck().damage] == [name]
+        north.sync(tmp_path / "meeting")
+        assert path.read_bytes() == whole
+        assert north.fsck().damage == ()
+    assert Replica.open(north.path).damaged == ()
 
 
 def test_a_retraction_that_came_in_a_segment_begins_the_grace(tmp_path):

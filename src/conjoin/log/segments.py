@@ -8,7 +8,7 @@ from conjoin.errors import ConjoinError, DamagedObjectError, MissingObjectError
 from conjoin.log.log import Log
 from conjoin.log.operation import Operation, parse
 from conjoin.wire.digest import Digest
-from conjoin.wire.objects import SegmentName, fork_name, parse_segment
+from conjoin.wire.objects import SegmentName, fork_name, parse_fork, parse_operation, parse_segment
 from conjoin.wire.segment import (
     SEGMENT_BYTES_MAX,
     SEGMENT_OPERATIONS_MAX,
@@ -136,6 +136,24 @@ def evidence_of(log: Log, places: Iterable[tuple[str, int]]) -> Iterator[Packed]
         for one in sorted(log.chains()[author][seq]):
             operation = log.get(one)
             yield Packed(fork_name(author, seq, one), operation.envelope, (operation,))
+
+
+def object_of(log: Log, name: str) -> bytes | None:
+    """The bytes of an object that holds admitted operations; None where one of them is not admitted.
+
+    Raises:
+        DamagedObjectError: no object can have this name.
+    """
+    if segment := parse_segment(name):
+        inside = members(log, segment)
+        return None if inside is None else segment_of(inside).data
+    parts = parse_operation(name) or parse_fork(name)
+    if parts is None or not log.has(parts.id):
+        return None
+    operation = log.get(parts.id)
+    if (operation.author, operation.seq) != (parts.author, parts.seq):
+        raise DamagedObjectError("the operation in the name is another than its author and seq say", where=name)
+    return operation.envelope
 
 
 def members(log: Log, name: SegmentName) -> list[Operation] | None:
