@@ -79,8 +79,8 @@ GARBAGE: Mapping[str, Callable[[Random, bytes], bytes]] = {
 class Liar(Node):
     """A replica of an adversary."""
 
-    def tell_lies(self, victims: Sequence[Node]) -> None:
-        """One attack on one or two of `victims`."""
+    def tell_lies(self, victims: Sequence[Node], replays: int) -> None:
+        """One attack on one or two of `victims`; `replays`: messages in a flood of old operations."""
         victim = self._chance.choice(victims)
         attack = self._chance.choice(
             (
@@ -88,8 +88,8 @@ class Liar(Node):
                 lambda: self._equivocate(victims),
                 lambda: self.begin(victim, self._offers(_envelopes(self._back_dated()))),
                 lambda: self.begin(victim, self._offers(self._forged())),
-                lambda: self.begin(victim, self._replayed()),
-                lambda: self.begin(victim, self._replayed()),
+                lambda: self.begin(victim, self._replayed(replays)),
+                lambda: self.begin(victim, self._replayed(replays)),
                 lambda: self.begin(victim, self._offers(_envelopes(self._orphans()))),
                 lambda: self.begin(victim, self._rubbish()),
                 lambda: self.begin(victim, self._lying_hello()),
@@ -184,10 +184,10 @@ class Liar(Node):
                 yield encode(Put(name, self.disk.get(name)))
         yield encode(Take())
 
-    def _replayed(self) -> Frames:
+    def _replayed(self, messages: int) -> Frames:
         """Old operations again, in any order and twice, in several messages."""
         known = self.log.operations()
-        for _ in range(self._chance.randint(10, 40)):
+        for _ in range(messages):
             again = self._chance.choices(known, k=min(REPLAYED_MAX, 100 * len(known)))
             yield encode(Offer(tuple(operation.envelope for operation in again), False))
         if self._chance.random() < 0.5:

@@ -23,6 +23,10 @@ STEP_MS_MAX = 60
 """Between two steps."""
 ROUNDS = 2
 """So often every honest replica talks with the first one when the network is calm again; then all must be equal."""
+RESOLVED_EVERY = 30
+"""Of so many seeds the first few end with a resolve at every replica."""
+ROUNDS_WAITING = 4
+"""So often more where operations wait at one replica for ancestors that another one has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +38,21 @@ class Settings:
         byzantine: liars.
         steps: hostile steps.
         hashed: keyed hashes stand for signatures; only inside `shortcuts`.
+        replays: messages full of old operations in one flood.
     """
 
     nodes: int = 5
     byzantine: int = 3
     steps: int = 400
     hashed: bool = False
+    replays: int = 25
 
     def command(self, seed: int) -> str:
         """The command line that makes the run of a seed again."""
         fast = " --fast" if self.hashed else ""
         return (
             f"conjoin simulate --seed {seed} --nodes {self.nodes} --byzantine {self.byzantine} "
-            f"--steps {self.steps}{fast}"
+            f"--steps {self.steps} --replays {self.replays}{fast}"
         )
 
 
@@ -121,7 +127,7 @@ class World:
         self.run.operations = len(self.honest[0].log)
         self.run.forks = len(views.forks(self.honest[0].log))
         everyone = (*self.honest, *self.liars)
-        every, turn = {key for node in everyone for key in node.keys}, self.run.seed % (2 * len(checks.STRATEGIES))
+        every, turn = {key for node in everyone for key in node.keys}, self.run.seed % RESOLVED_EVERY
         strategy = checks.STRATEGIES[turn] if turn < len(checks.STRATEGIES) else None
         self.run.violations += checks.violations(self.honest, every, resolve_with=strategy)
         return self.run
@@ -136,8 +142,8 @@ class World:
             (6, "visit", lambda node: self._visit(node)),
             (5, "crash", lambda node: setattr(node.disk, "crash_in", self._chance.randint(0, 6))),
             (2, "full disk", self._fill),
-            (2, "backup", lambda node: node.back_up()),
-            (1, "restore", self._restore),
+            (3, "backup", lambda node: node.back_up()),
+            (2, "restore", self._restore),
             (2, "partition", lambda _: self._cut()),
             (3, "heal", lambda _: self._mend()),
             (3, "rekey", self._rekey),
@@ -192,6 +198,8 @@ class World:
     def _restore(self, node: Node) -> None:
         if node.backups and node is not self.honest[0]:
             node.restore()
+            if self._chance.random() < 0.5:
+                self._add(node)  # somebody goes on working before the replica hears of anything
 
     def _cut(self) -> None:
         everyone = (*self.honest, *self.liars)
@@ -220,7 +228,7 @@ class World:
             if self._chance.random() < 0.3:
                 liar.sync_with(self._chance.choice(victims))
             else:
-                liar.tell_lies(victims)
+                liar.tell_lies(victims, self._settings.replays)
 
     def _litter(self) -> None:
         """Damaged copies and forged names in the meeting place."""
@@ -242,13 +250,21 @@ class World:
                 node.start()
         by_place = self._chance.random() < 0.4
         clean = Place()
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS + ROUNDS_WAITING * self._some_wait()):
             self._round(clean if by_place else None)
         # The other way must find nothing left to do.
         moved = self._round(clean if by_place else None) + (self._round(None) if by_place else 0)
         if moved:
             self.run.violations.append(f"not quiescent: {moved} operations moved in one more round")
         self.network.weather = ROUGH
+
+    def _some_wait(self) -> bool:
+        """Whether an operation waits for ancestors all of which honest replicas have, or have waiting too."""
+        waiting = [operation for node in self.honest for operation in node.log.waiting()]
+        there = {operation.id for operation in waiting}
+        for node in self.honest:
+            there.update(operation.id for operation in node.log.operations())
+        return any(there.issuperset(operation.parents) for operation in waiting)
 
     def _round(self, place: Place | None) -> int:
         """Every honest replica visits the place, or talks with the first one; how many operations moved."""
