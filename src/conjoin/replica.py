@@ -729,17 +729,29 @@ class Replica:
     def _collect(self, grace_seconds: float, *, dry_run: bool, progress: Progress = SILENT) -> GcReport:
         from conjoin.upkeep import collect
 
-        leaves = self.running_sums().kept.leaves() if self._home.running.is_dir() else ()
         return collect(
-            self.log, self.store, leaves=leaves, grace_seconds=grace_seconds, dry_run=dry_run, progress=progress
+            self.log,
+            self.store,
+            leaves=self._summed_leaves(),
+            grace_seconds=grace_seconds,
+            dry_run=dry_run,
+            progress=progress,
         )
 
     def _unneeded_bytes(self) -> int | None:
         """What gc would free now; None where that is not known."""
+        from conjoin.upkeep import unneeded
+
         try:
-            return self.gc(dry_run=True).size_bytes
+            self._require_whole_log()
+            found, _ = unneeded(self.log, self.store, leaves=self._summed_leaves(), grace_seconds=GRACE_SECONDS)
         except DamagedObjectError:
             return None
+        return sum(one.size_bytes for one in found)
+
+    def _summed_leaves(self) -> frozenset[Digest]:
+        """The leaves that running sums kept here would read again."""
+        return self.running_sums().kept.leaves() if self._home.running.is_dir() else frozenset()
 
     def _key(self) -> SigningKey:
         if self._signing_key is None:

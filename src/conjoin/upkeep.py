@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 
 from conjoin.inventory import Freed, GcReport
@@ -44,16 +44,18 @@ def collect(
         DamagedObjectError: a manifest that is needed is damaged.
         StoreError: something could not be written or removed.
     """
-    named = _named(log)
-    needed = gc.Needed(needed_content(log), leaves, _last_needed(log, store, named))
-    found, later_bytes = gc.find(store, needed, time.time() - grace_seconds)
-    segments = _segments(log, store)
+    found, later_bytes = unneeded(log, store, leaves=leaves, grace_seconds=grace_seconds)
     if not dry_run:
         gc.remove(store, found, progress)
-        for segment in segments:
+    packed = 0
+    for segment in _segments(log, store):
+        packed += len(segment.operations)
+        if not dry_run:
             store.put(segment.name, segment.data)
+    if not dry_run:
         inside = _in_segments(log, store)
         store.discard({name: 0 for name in store.names("ops/") if (one := parse_operation(name)) and one.id in inside})
+    named = _named(log)
     freed = tuple(_freed(one, named) for one in found)
     return GcReport(
         dry_run=dry_run,
@@ -61,22 +63,32 @@ def collect(
         objects=sum(one.objects for one in freed),
         size_bytes=sum(one.size_bytes for one in freed),
         later_bytes=later_bytes,
-        packed=sum(len(segment.operations) for segment in segments),
+        packed=packed,
     )
 
 
-def _segments(log: Log, store: ReplicaStore) -> list[Packed]:
+def unneeded(
+    log: Log, store: ReplicaStore, *, leaves: Collection[Digest] = (), grace_seconds: float
+) -> tuple[tuple[gc.Unneeded, ...], int]:
+    """The content that nothing needs, and the bytes of what has to stay for the grace; arguments as of `collect`.
+
+    Raises:
+        DamagedObjectError: a manifest that is needed is damaged.
+    """
+    needed = gc.Needed(needed_content(log), leaves, _last_needed(log, store, _named(log)))
+    return gc.find(store, needed, time.time() - grace_seconds)
+
+
+def _segments(log: Log, store: ReplicaStore) -> Iterator[Packed]:
     """What gc packs: long runs of single files of authors that have not forked, all but the latest operations."""
     single = (parse_operation(name) for name in store.names("ops/"))
     alone = {parts.id for parts in single if parts is not None} - _in_segments(log, store)
-    found: list[Packed] = []
     for chain in log.chains().values():
         if any(len(ids) > 1 for ids in chain.values()):
             continue
         run = [log.get(chain[seq][0]) for seq in range(len(chain) - LATEST_KEPT_SINGLE)]
         packed = pack((operation for operation in run if operation.id in alone), PACKED_MIN)
-        found += [segment for segment in packed if len(segment.operations) > 1]
-    return found
+        yield from (segment for segment in packed if len(segment.operations) > 1)
 
 
 def _in_segments(log: Log, store: ReplicaStore) -> set[Digest]:
