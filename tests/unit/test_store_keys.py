@@ -12,12 +12,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from places import as_nobody
 
 from conjoin.errors import CopiedReplicaError, KeyFileError, LockedError, ReadOnlyError
 from conjoin.store.instance import check_instance, create_instance
 from conjoin.store.keys import create_key, load_key
 from conjoin.store.lock import ReplicaLock
+from places import as_nobody
 
 
 def openssh(key) -> bytes:

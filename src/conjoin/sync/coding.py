@@ -6,12 +6,13 @@ base, a hostile delta or a fault only make a leaf that fails its digest.
 """
 
 from importlib.util import find_spec
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from conjoin.errors import ProtocolError
 from conjoin.store.files import Bytes
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DELTA = "delta"
 RAW = "raw"
@@ -32,6 +33,8 @@ def encode_delta(leaf: Bytes, base: Bytes, item_bytes: int) -> bytes | None:
     """`leaf` as its difference from `base`, in byte planes of items of 1, 2, 4 or 8 bytes; None if not worth it."""
     if len(leaf) != len(base) or item_bytes not in _ITEMS or len(leaf) % item_bytes:
         return None
+    import numpy as np
+
     changed = np.bitwise_xor(_array(leaf), _array(base))
     planes = np.ascontiguousarray(changed.reshape(-1, item_bytes).T)
     packed: bytes = _zstandard().ZstdCompressor(level=LEVEL).compress(planes.data)
@@ -46,6 +49,8 @@ def decode_delta(packed: bytes, base: Bytes, item_bytes: int) -> bytes:
     """
     if item_bytes not in _ITEMS or len(base) % item_bytes:
         raise ProtocolError(f"no delta of {len(base)} bytes has items of {item_bytes} bytes")
+    import numpy as np
+
     zstandard = _zstandard()
     try:
         reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX).stream_reader(packed)
@@ -59,6 +64,8 @@ def decode_delta(packed: bytes, base: Bytes, item_bytes: int) -> bytes:
 
 
 def _array(data: Bytes) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    import numpy as np
+
     return np.frombuffer(data, np.uint8)
 
 
