@@ -17,7 +17,7 @@ from benchmarks.report import Part, show
 
 PARTS = (
     "kernels", "linear_algebra", "eigen", "commands", "strategies", "accuracy", "load", "contributions", "scaling",
-    "places", "log", "reconciliation",
+    "places", "log", "reconciliation", "live",
 )  # fmt: skip
 WITH_PEERS = ("commands", "strategies", "accuracy", "contributions")
 OUT = Path(__file__).parent / "out"

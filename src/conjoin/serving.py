@@ -245,6 +245,10 @@ class _Desk:
             case _:
                 return self._host.answer(question)
 
+    def wants(self, name: str) -> bool:
+        """See `Host`."""
+        return self._host.wants(name)
+
 
 def _patiently(seconds: float, attempt: Callable[[], T]) -> T:
     """What `attempt` gives, as soon as no other process holds the replica's lock; LockedError after so long."""

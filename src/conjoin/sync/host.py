@@ -97,6 +97,10 @@ class Host:
         except ConjoinError as error:
             return Refused(error.code, error.what[:WHAT_CHARS_MAX])
 
+    def wants(self, name: str) -> bool:
+        """Whether a manifest of this name was asked for and has not come."""
+        return name in self._wanted
+
     # ------------------------------------------------------------------------------------------------ telling
     def _found(self, hello: Hello) -> Found:
         if hello.space != self._log.space:

@@ -193,9 +193,14 @@ Message = Question | Answer
 
 def encode(message: Message) -> bytes:
     """The frame of a message."""
+    return b"".join(encode_parts(message))
+
+
+def encode_parts(message: Message) -> tuple[bytes, bytes]:
+    """The frame of a message in two parts, for those who can send them one after the other: an object is not copied."""
     kind, fields, body = _WRITERS[type(message)]
     header = canonical.encode({"type": kind, **fields(message)})
-    return b"".join((_LENGTH.pack(len(header)), header, body(message)))
+    return _LENGTH.pack(len(header)) + header, body(message)
 
 
 def decode(frame: bytes | memoryview) -> Message:

@@ -12,20 +12,22 @@ CUT = "conjoin.cut"
 """Where a request's scope holds the function that cuts its connection."""
 
 
-def guarded_protocol(connections_max: int, idle_seconds: float) -> type[asyncio.Protocol]:
+def guarded_protocol(connections_max: int, idle_seconds: float, buffer_bytes: int) -> type[asyncio.Protocol]:
     """The protocol class for uvicorn.
 
     Args:
         connections_max: more are cut at once.
         idle_seconds: how long the beginning of a request may take to come, from when it could.
+        buffer_bytes: what waits to be sent before more is written.
     """
     h11_impl: Any = package("uvicorn.protocols.http.h11_impl", "net")
 
     class Guarded(h11_impl.H11Protocol):
         _waiting: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:
+        def connection_made(self, transport: asyncio.WriteTransport) -> None:
             super().connection_made(transport)
+            transport.set_write_buffer_limits(high=buffer_bytes)
             self._wait(idle_seconds if len(self.connections) <= connections_max else 0)
 
         def handle_events(self) -> None:

@@ -159,25 +159,25 @@ class HttpsLine:
         except httpx.InvalidURL as cause:
             raise UnreachableError(f"{self.where} cannot be reached: {cause}", where=self._base) from cause
         if response.status_code != httpx.codes.OK:
-            raise self._refused(response.status_code, bytes(data))
-        return bytes(data)
+            raise self._refused(response.status_code, data)
+        return data
 
-    def _read(self, response: Any, size_bytes_max: int) -> bytearray:
-        data = bytearray()
+    def _read(self, response: Any, size_bytes_max: int) -> bytes:
+        pieces: list[bytes] = []
+        size_bytes = 0
         most = size_bytes_max if response.status_code == self._httpx.codes.OK else MESSAGE_BYTES_MAX
         announced = response.headers.get("content-length", "")
-        until = None
         if announced.isdecimal() and int(announced) > most:
             raise ProtocolError(f"{announced} bytes are announced, at most {most} are read", where=self.where)
+        began = time.monotonic()
         for piece in response.iter_raw():
-            data += piece
-            now = time.monotonic()
-            until = until or now + IDLE_SECONDS + most / RATE_BYTES_PER_SECOND
-            if len(data) > most:
+            pieces.append(piece)
+            size_bytes += len(piece)
+            if size_bytes > most:
                 raise ProtocolError(f"more than {most} bytes came", where=self.where)
-            if now > until:
-                raise UnreachableError(f"{self.where} is too slow: {len(data)} bytes came", where=self.where)
-        return data
+            if time.monotonic() - began > IDLE_SECONDS + size_bytes / RATE_BYTES_PER_SECOND:
+                raise UnreachableError(f"{self.where} is too slow: {size_bytes} bytes came", where=self.where)
+        return b"".join(pieces)
 
     def _unreachable(self, cause: Exception) -> RemoteError:
         """The error for a request without an answer."""

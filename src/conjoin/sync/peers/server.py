@@ -7,6 +7,7 @@ together by a budget of memory. A peer that is slow, endless or gone costs its o
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -24,16 +25,19 @@ from conjoin.errors import (
     StoreError,
     UnreachableError,
 )
+from conjoin.store.files import cores
 from conjoin.sync.messages import (
     FRAME_BYTES_MAX,
     HEADER_BYTES_MAX,
+    OPERATIONS_BYTES_MAX,
+    OPERATIONS_MAX,
     WHAT_CHARS_MAX,
     Found,
     Question,
     Refused,
     Taken,
     decode,
-    encode,
+    encode_parts,
 )
 from conjoin.sync.peers.guarded import CUT, guarded_protocol
 from conjoin.sync.peers.handshake import MESSAGE_BYTES_MAX, Door, Signer, granted, new_token
@@ -43,18 +47,24 @@ from conjoin.wire import canonical
 from conjoin.wire.digest import LEAF_BYTES, Digest
 
 PATH = "/conjoin/1/"
-MEMORY_BYTES_MAX = 40 * 1024 * 1024
+MEMORY_BYTES_MAX = 34 * 1024 * 1024
 """Questions and answers in memory at once, of all peers."""
-ANSWER_BYTES = LEAF_BYTES + HEADER_BYTES_MAX
+ANSWER_BYTES = LEAF_BYTES + 64 * 1024
 """What an answer is taken to need before it is known."""
 SESSIONS_MAX = 64
-CONNECTIONS_MAX = 128
-WORKERS = 4
+CONNECTIONS_MAX = 64
+WORKERS = max(2, min(4, cores()))
+"""Questions of all peers that are answered at once."""
 IDLE_SECONDS = 30.0
 """A peer that sends nothing for so long in the middle of a request, or takes nothing, is cut off."""
 PATIENCE_SECONDS = 20.0
 RATE_BYTES_PER_SECOND = 16 * 1024
-"""A request or answer may take `PATIENCE_SECONDS` and its size at this rate, and no longer."""
+"""A request or answer may take `PATIENCE_SECONDS`, and then what moved of it at this rate, and no longer."""
+HEAD_BYTES = 1024
+"""So much of a frame tells what it is."""
+SMALL_FRAME_BYTES_MAX = 4 + HEADER_BYTES_MAX + OPERATIONS_BYTES_MAX + 4 * OPERATIONS_MAX
+"""No frame is larger but one that holds a manifest."""
+_MANIFEST = re.compile(rb'"name":"(manifest/[0-9a-f]{64})"')
 SESSION_SECONDS = 300.0
 """A session in which nothing is asked for so long is over."""
 STRIKES_MAX = 32
@@ -123,7 +133,7 @@ class PeerServer:
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what peers do wrong is told by `tell`
         config = uvicorn.Config(
             self._application(),
-            http=guarded_protocol(CONNECTIONS_MAX, IDLE_SECONDS),
+            http=guarded_protocol(CONNECTIONS_MAX, IDLE_SECONDS, PIECE_BYTES),
             ws="none",
             loop="asyncio",
             lifespan="on",
@@ -214,7 +224,7 @@ class PeerServer:
         return handler
 
     async def _greet(self, request: Any) -> Any:
-        return self._reply(await self._run(self._door.welcome, await _body(request, MESSAGE_BYTES_MAX)))
+        return _Reply(await self._run(self._door.welcome, await _body(request, MESSAGE_BYTES_MAX)))
 
     async def _prove(self, request: Any) -> Any:
         key = await self._run(self._door.proven, await _body(request, MESSAGE_BYTES_MAX))
@@ -226,13 +236,13 @@ class PeerServer:
         visitor = Visitor(key, self._served.host(), new_token(), seen=time.monotonic())
         self._sessions[visitor.token] = visitor
         self._tell(visitor)
-        return self._reply(granted(visitor.token))
+        return _Reply(granted(visitor.token))
 
     async def _leave(self, request: Any) -> Any:
         visitor = self._visitor(request)
         await _body(request, MESSAGE_BYTES_MAX)
         self._end(visitor, "done")
-        return self._reply(b"")
+        return _Reply(b"")
 
     async def _ask(self, request: Any) -> Any:
         visitor = self._visitor(request)
@@ -245,23 +255,38 @@ class PeerServer:
                         await held.enter_async_context(visitor.slots)
                 except TimeoutError as cause:
                     raise RequestRefusedError(503, UnreachableError("too much is asked at once")) from cause
-                await held.enter_async_context(self._memory.room(size_bytes + ANSWER_BYTES))
-                frame = await _body(request, FRAME_BYTES_MAX)
+                await self._hold(held, visitor, min(size_bytes, SMALL_FRAME_BYTES_MAX))
+
+                async def admit(head: bytes) -> None:
+                    found = _MANIFEST.search(head)
+                    if found is None or not visitor.host.wants(found[1].decode("ascii")):
+                        raise RequestRefusedError(413, ProtocolError(f"nobody asked for {size_bytes} bytes"))
+                    await self._hold(held, visitor, size_bytes, SMALL_FRAME_BYTES_MAX)
+
+                frame = await _body(request, FRAME_BYTES_MAX, admit)
+                await self._hold(held, visitor, ANSWER_BYTES if _asks(frame) else MESSAGE_BYTES_MAX)
                 visitor.bytes_in += len(frame)
                 if not _may_overtake(frame):
                     await held.enter_async_context(visitor.turn)
                 answer = await self._run(self._exchange, visitor, frame)
                 del frame
-                visitor.bytes_out += len(answer)
+                visitor.bytes_out += sum(map(len, answer))
                 if visitor.strikes > STRIKES_MAX:
                     self._end(visitor, f"it broke the rules: {visitor.complaint}")
-                return self._reply(answer, held.pop_all())
+                return _Reply(*answer, held=held.pop_all())
         finally:
             visitor.in_flight -= 1
             visitor.seen = time.monotonic()
 
-    def _exchange(self, visitor: Visitor, frame: bytearray) -> bytes:
-        """The frame that answers a frame, in a thread of the pool."""
+    async def _hold(
+        self, held: contextlib.AsyncExitStack, visitor: Visitor, size_bytes: int, held_bytes: int = 0
+    ) -> None:
+        """Wait for memory, of the peer's share first, and hold it as long as the request."""
+        for memory in (visitor.share, self._memory):
+            await held.enter_async_context(memory.room(size_bytes, held_bytes))
+
+    def _exchange(self, visitor: Visitor, frame: bytearray) -> tuple[bytes, bytes]:
+        """The frame that answers a frame, in two parts; in a thread of the pool."""
         try:
             question = decode(memoryview(frame))
         except ProtocolError as error:
@@ -281,7 +306,7 @@ class PeerServer:
                 visitor.operations_in += operations
             case _:
                 pass
-        return encode(answer)
+        return encode_parts(answer)
 
     # ------------------------------------------------------------------------------------------------ helpers
     def _visitor(self, request: Any) -> Visitor:
@@ -302,36 +327,39 @@ class PeerServer:
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
-    def _reply(self, data: bytes, held: contextlib.AsyncExitStack | None = None) -> Any:
-        """A response in pieces, so that a slow peer holds one piece in buffers; what is `held` is let go at its end."""
-        from starlette.responses import Response
 
-        class Pieces(Response):
-            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002
-                headers = [(b"content-length", b"%d" % len(data)), (b"content-type", b"application/octet-stream")]
-                try:
-                    async with asyncio.timeout(_time_for(len(data))):
-                        await send({"type": "http.response.start", "status": 200, "headers": headers})
-                        view = memoryview(data)
-                        for start in range(0, max(1, len(data)), PIECE_BYTES):
-                            piece, more = bytes(view[start : start + PIECE_BYTES]), start + PIECE_BYTES < len(data)
-                            await send({"type": "http.response.body", "body": piece, "more_body": more})
-                except TimeoutError:
-                    scope[CUT]()
-                finally:
-                    if held is not None:
-                        await held.aclose()
+class _Reply:
+    """A response in pieces, so that a slow peer holds one piece in buffers; what is `held` is let go at its end."""
 
-        return Pieces()
+    def __init__(self, *parts: bytes, held: contextlib.AsyncExitStack | None = None) -> None:
+        self._parts = parts
+        self._held = held
+
+    async def __call__(self, scope: Any, _: object, send: Any) -> None:
+        """Send it."""
+        size_bytes = sum(map(len, self._parts))
+        headers = [(b"content-length", b"%d" % size_bytes), (b"content-type", b"application/octet-stream")]
+        began, sent = time.monotonic(), 0
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            for part in self._parts:
+                view = memoryview(part)
+                for start in range(0, len(part), PIECE_BYTES):
+                    piece = view[start : start + PIECE_BYTES]
+                    async with asyncio.timeout_at(_until(began, sent)):
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    sent += len(piece)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            scope[CUT]()
+        finally:
+            if self._held is not None:
+                await self._held.aclose()
 
 
 def _of_store(error: StoreError) -> str:
     """What a peer is told about this replica's own directory: nothing that names it."""
     return "another process is writing to it" if error.retryable else "its own directory cannot be used"
-
-
-def _time_for(size_bytes: int) -> float:
-    return PATIENCE_SECONDS + size_bytes / RATE_BYTES_PER_SECOND
 
 
 def _announced(request: Any, size_bytes_max: int) -> int:
@@ -346,26 +374,46 @@ def _announced(request: Any, size_bytes_max: int) -> int:
     return int(text)
 
 
-async def _body(request: Any, size_bytes_max: int) -> bytearray:
-    """The body of a request, whose announced size is not passed."""
+async def _anything(_: bytes) -> None:
+    """Admits everything."""
+
+
+async def _body(request: Any, size_bytes_max: int, admit: Callable[[bytes], Awaitable[None]] = _anything) -> bytearray:
+    """The body of a request, no larger than announced; `admit` is shown the beginning of one that is large."""
     size_bytes = _announced(request, size_bytes_max)
     body = bytearray()
     pieces = aiter(request.stream())
-    try:
-        async with asyncio.timeout(_time_for(size_bytes)):
-            while True:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    piece = await anext(pieces, None)
-                if piece is None:
-                    return body
-                body += piece
-    except TimeoutError as cause:
-        raise RequestRefusedError(408, ProtocolError(f"{len(body)} of {size_bytes} bytes came in time")) from cause
+    began, large = time.monotonic(), size_bytes > SMALL_FRAME_BYTES_MAX
+    while True:
+        try:
+            async with asyncio.timeout_at(_until(began, len(body))):
+                piece = await anext(pieces, None)
+        except TimeoutError as cause:
+            what = f"{len(body)} of {size_bytes} bytes came in time"
+            raise RequestRefusedError(408, ProtocolError(what)) from cause
+        if piece is None:
+            return body
+        body += piece
+        if large and len(body) > HEAD_BYTES:
+            await admit(bytes(body[:HEAD_BYTES]))
+            large = False
+
+
+def _until(began: float, moved_bytes: int) -> float:
+    """When a request or answer is cut off that began then and has moved so many bytes, in the event loop's time."""
+    now = time.monotonic()
+    slowest = began + PATIENCE_SECONDS + moved_bytes / RATE_BYTES_PER_SECOND
+    return asyncio.get_running_loop().time() + min(IDLE_SECONDS, slowest - now)
+
+
+def _asks(frame: bytearray) -> bool:
+    """Whether the answer to a question may be large."""
+    return b'"type":"put"' not in bytes(frame[:HEAD_BYTES])
 
 
 def _may_overtake(frame: bytearray) -> bool:
     """Whether a question asks for an object or brings a leaf: those may be answered in any order, several at once."""
-    header = bytes(frame[4:1024])
+    header = bytes(frame[:HEAD_BYTES])
     return b'"type":"get"' in header or (b'"name":"leaf/' in header and b'"type":"put"' in header)
 
 

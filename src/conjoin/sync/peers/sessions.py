@@ -11,6 +11,8 @@ from conjoin.sync.messages import Question
 
 IN_FLIGHT_MAX = 4
 """Questions of one peer that are answered at once; more wait."""
+SHARE_BYTES_MAX = 17 * 1024 * 1024
+"""Questions and answers of one peer in memory at once."""
 QUEUE_SECONDS = 20.0
 """So long a question waits for room before it is sent away."""
 
@@ -21,6 +23,46 @@ class Answers(Protocol):
     def answer(self, question: Question) -> Any:
         """The answer to a question, whatever it is."""
         ...
+
+    def wants(self, name: str) -> bool:
+        """Whether a manifest of this name was asked for."""
+        ...
+
+
+class RequestRefusedError(Exception):
+    """A request that gets an HTTP status and an error instead of an answer."""
+
+    def __init__(self, status: int, error: ConjoinError) -> None:
+        super().__init__(error.what)
+        self.status = status
+        self.error = error
+
+
+class Memory:
+    """Bytes that questions and answers may take at once; who finds no room waits, first come, first served."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._free = self._size = size_bytes
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    @asynccontextmanager
+    async def room(self, size_bytes: int, held_bytes: int = 0) -> AsyncGenerator[None]:
+        """A block that holds so many bytes, `held_bytes` of which are held already; all that there is for more."""
+        wanted = max(0, min(size_bytes, self._size) - held_bytes)
+        try:
+            async with asyncio.timeout(QUEUE_SECONDS), self._turn:
+                while self._free < wanted:
+                    self._freed.clear()
+                    await self._freed.wait()
+                self._free -= wanted
+        except TimeoutError as cause:
+            raise RequestRefusedError(503, UnreachableError("too many peers ask at once; ask again later")) from cause
+        try:
+            yield
+        finally:
+            self._free += wanted
+            self._freed.set()
 
 
 @dataclass(slots=True)
@@ -42,6 +84,7 @@ class Visitor:
         turn: held by the one question of it that is answered in order.
         slots: held by each question that is answered.
         in_flight: how many those are.
+        share: of the memory for questions and answers.
     """
 
     key: str
@@ -58,39 +101,4 @@ class Visitor:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT_MAX), repr=False)
     in_flight: int = 0
-
-
-class RequestRefusedError(Exception):
-    """A request that gets an HTTP status and an error instead of an answer."""
-
-    def __init__(self, status: int, error: ConjoinError) -> None:
-        super().__init__(error.what)
-        self.status = status
-        self.error = error
-
-
-class Memory:
-    """Bytes that questions and answers may take at once; who finds no room waits, first come, first served."""
-
-    def __init__(self, size_bytes: int) -> None:
-        self._free = self._size = size_bytes
-        self._turn = asyncio.Lock()
-        self._freed = asyncio.Event()
-
-    @asynccontextmanager
-    async def room(self, size_bytes: int) -> AsyncGenerator[None]:
-        """A block that holds so many bytes; one that needs more than there is has everything to itself."""
-        wanted = min(size_bytes, self._size)
-        try:
-            async with asyncio.timeout(QUEUE_SECONDS), self._turn:
-                while self._free < wanted:
-                    self._freed.clear()
-                    await self._freed.wait()
-                self._free -= wanted
-        except TimeoutError as cause:
-            raise RequestRefusedError(503, UnreachableError("too many peers ask at once; ask again later")) from cause
-        try:
-            yield
-        finally:
-            self._free += wanted
-            self._freed.set()
+    share: Memory = field(default_factory=lambda: Memory(SHARE_BYTES_MAX), repr=False)

@@ -1,0 +1,131 @@
+"""Content over HTTPS on loopback: `conjoin serve` and a sync, beside plain uvicorn and httpx of the same bytes.
+
+Both servers are processes of their own with the same certificate; both clients use four threads and take the same
+objects of 4 MiB. Ours also hashes every leaf, writes it durably, and takes the operations. Rounds alternate.
+"""
+
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from benchmarks.context import Context
+from benchmarks.report import Part, Table, at_least
+from conjoin.replica import Replica
+from conjoin.sync.peers.certificate import pinned_context
+from conjoin.sync.peers.ticket import Ticket, parse_ticket
+from conjoin.wire.digest import LEAF_BYTES
+
+THREADS = 4
+ROUNDS = 5
+_PLAIN = """
+import sys
+from pathlib import Path
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+folder, certificate, port = sys.argv[1:]
+
+def leaf(request):
+    return Response(Path(folder, request.path_params["name"]).read_bytes())
+
+app = Starlette(routes=[Route("/{name:path}", leaf)])
+uvicorn.run(app, port=int(port), ssl_certfile=certificate, ssl_keyfile=certificate, http="h11", log_level="critical")
+"""
+
+
+def measure(context: Context) -> Part:
+    """Bytes per second of a pull and of a push, verified, beside the plain ones."""
+    part = Part()
+    leaves = 8 if context.quick else 64
+    with tempfile.TemporaryDirectory(dir=context.scratch) as name:
+        folder = Path(name)
+        one, two = folder / "one", folder / "two"
+        Replica.init(one, _model(folder / "base.safetensors", 1), open=True).close()
+        Replica.clone(one, two).close()
+        with _serving(one) as ticket, _plain(one, ticket) as port:
+            pulled: list[float] = []
+            pushed: list[float] = []
+            plain: list[float] = []
+            for turn in range(ROUNDS):
+                before = _leaves(one)
+                Replica.open(one).add(_model(folder / "theirs.safetensors", leaves), partial=True)
+                new = sorted(_leaves(one) - before)
+                pulled.append(_rate(leaves, lambda: Replica.open(two).sync(str(ticket))))
+                plain.append(_rate(leaves, lambda new=new: _fetch(ticket, port, new)))
+                Replica.open(two).add(_model(folder / "mine.safetensors", leaves), partial=True)
+                pushed.append(_rate(leaves, lambda: Replica.open(two).sync(str(ticket))))
+                print(f"live peers: round {turn + 1} of {ROUNDS}", flush=True)
+    table = Table(f"{leaves} leaves of 4 MiB over loopback HTTPS, {THREADS} threads", ("", "MB/s"))
+    rates = {"conjoin, pulled": pulled, "conjoin, pushed": pushed, "plain uvicorn and httpx": plain}
+    table.rows.extend([what, median(rate) / 1e6] for what, rate in rates.items())
+    part.tables.append(table)
+    part.goals.append(at_least("pulled and verified, times plain", median(pulled) / median(plain), 0.8))
+    part.goals.append(at_least("pushed and verified, times plain", median(pushed) / median(plain), 0.8))
+    return part
+
+
+def _model(path: Path, leaves: int) -> Path:
+    """A checkpoint of new random leaves."""
+    random = np.random.default_rng(secrets.randbits(64))
+    size = LEAF_BYTES // 4
+    names = {f"t{number}": random.standard_normal(size, np.float32) for number in range(leaves)}
+    save_file(names, path)
+    return path
+
+
+def _leaves(replica: Path) -> set[str]:
+    home = replica / ".conjoin"
+    return {str(path.relative_to(home)) for path in (home / "leaf").rglob("*") if path.is_file()}
+
+
+def _rate(leaves: int, work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return leaves * LEAF_BYTES / (time.perf_counter() - began)
+
+
+@contextmanager
+def _serving(replica: Path) -> Iterator[Ticket]:
+    command = [sys.executable, "-m", "conjoin", "-C", str(replica), "-q", "serve"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield parse_ticket(process.stdout.readline())
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def _plain(replica: Path, ticket: Ticket) -> Iterator[int]:
+    port = int(ticket.addresses[0].rpartition(":")[2]) + 1
+    home = replica / ".conjoin"
+    command = [sys.executable, "-c", _PLAIN, str(home), str(home / "local" / "certificate.pem"), str(port)]
+    with subprocess.Popen(command) as process:
+        try:
+            time.sleep(3)
+            yield port
+        finally:
+            process.terminate()
+
+
+def _fetch(ticket: Ticket, port: int, names: list[str]) -> None:
+    import httpx
+
+    with (
+        httpx.Client(verify=pinned_context(ticket.certificate), trust_env=False) as client,
+        ThreadPoolExecutor(THREADS) as pool,
+    ):
+        sizes = pool.map(lambda name: len(client.get(f"https://127.0.0.1:{port}/{name}").content), names)
+        assert sum(sizes) == len(names) * LEAF_BYTES

@@ -1,0 +1,261 @@
+"""Whatever ends a transfer, both sides stay valid, and the next one moves exactly what is missing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import conjoin.store.files as files_room
+import conjoin.sync.peers.https as https_room
+from conjoin.errors import ConjoinError, DiskFullError, RemoteError
+from conjoin.replica import Replica
+from conjoin.serving import Serving
+from conjoin.sync.peers.https import HttpsLine
+from tests.peers.world import (
+    CONJOIN,
+    ENVIRONMENT,
+    FULL,
+    Server,
+    assert_same_objects,
+    copy_replica,
+    free_port,
+    key_of,
+    objects,
+    proxied,
+    write_model,
+)
+
+LEAVES = 60
+KILLS = 250 if FULL else 3
+
+
+class Killing:
+    """Progress that kills a process after so many leaves."""
+
+    def __init__(self, after: int, kill: Callable[[], None]) -> None:
+        self._left = after
+        self._kill = kill
+
+    def start(self, what: str, total_bytes: int) -> None:
+        pass
+
+    def advance(self, size_bytes: int) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._kill()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is cut off gives up soon."""
+    monkeypatch.setattr(https_room, "RETRY_SECONDS", 0.3)
+
+
+def add(replica: Path, seed: int) -> None:
+    Replica.open(replica).add(write_model(replica.parent / f"m{seed}.safetensors", seed, tensors=LEAVES))
+
+
+def assert_whole(replica: Path) -> None:
+    """Nothing in it is damaged."""
+    assert Replica.open(replica).fsck().damage == ()
+
+
+def test_a_client_killed_at_any_moment_fetches_exactly_what_is_missing(founder: Path, member: Path) -> None:
+    add(founder, 1)
+    whole = objects(founder)
+    moments = random.Random(5)
+    with Server(founder) as server:
+        partial = 0
+        for turn in range(KILLS):
+            replica = copy_replica(member, member.parent / f"killed-{turn}")
+            before = objects(replica)
+            command = [*CONJOIN, "-C", str(replica), "sync", server.ticket]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
+            wanted = moments.randint(1, LEAVES - 1)
+            until = time.monotonic() + 30
+            while len(objects(replica, "leaf") - before) < wanted and process.poll() is None:
+                assert time.monotonic() < until
+                time.sleep(0.001)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kept = objects(replica) - before
+            partial += 0 < len(kept) < len(whole - before)
+            report = Replica.open(replica).sync(server.ticket)
+            assert report.objects_in == len(whole - before - kept)
+            assert not report.refused and not report.missing
+            assert objects(replica) >= whole
+            assert_whole(replica)
+            shutil.rmtree(replica)
+        assert partial >= KILLS // 2
+
+
+@pytest.mark.parametrize("push", [False, True])
+@pytest.mark.usefixtures("impatient")
+def test_a_server_killed_in_the_middle(founder: Path, member: Path, push: bool) -> None:
+    """The client says so, and when the server is back exactly the missing leaves move, in either direction."""
+    giver, taker = (member, founder) if push else (founder, member)
+    add(giver, 1)
+    port = free_port()
+    with Server(founder, "--bind", f"127.0.0.1:{port}") as server:
+        before = objects(taker, "leaf")
+        replica = Replica.open(member)
+        try:
+            report = replica.sync(server.ticket, progress=Killing(LEAVES // 3, server.kill))
+        except RemoteError as error:
+            assert not push and error.retryable
+        else:
+            assert report.failure is not None or report.refused
+        kept = objects(taker, "leaf") - before
+        assert LEAVES // 4 <= len(kept) < LEAVES
+        assert_whole(taker)
+        server.start()
+        again = replica.sync(server.ticket)
+        lacking = objects(giver, "leaf") - before - kept
+        assert (again.objects_out if push else again.objects_in) == len(lacking) + 1, "leaves; operation or manifest"
+        assert not again.refused and again.failure is None
+        assert_same_objects(founder, member)
+
+
+def test_a_bit_flipped_on_the_way_is_noticed_and_costs_one_question_more(founder: Path, member: Path) -> None:
+    """TLS notices, the connection ends, and what was lost with it is asked again."""
+    add(founder, 1)
+    with Serving(founder) as serving, proxied(int(serving.address.rpartition(":")[2])) as proxy:
+        ticket = replace(serving.ticket, addresses=(f"127.0.0.1:{proxy.port}",))
+        proxy.flip_after = 1_500_000
+        report = Replica.open(member).sync(str(ticket))
+        assert proxy.flipped == 1
+        assert not report.refused and not report.missing and report.failure is None
+    assert_same_objects(founder, member)
+
+
+def test_a_bit_flipped_by_the_other_end_is_refused(
+    founder: Path, member: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What TLS carries faithfully is still judged by its digest."""
+    add(founder, 1)
+    real = HttpsLine.exchange
+    flips = iter([True])
+
+    def bent(self: HttpsLine, frame: bytes) -> bytes:
+        answer = real(self, frame)
+        leaf = b'"name":"leaf/' in answer[:200] and b'"type":"object"' in answer[:400]
+        return answer[:-1] + bytes([answer[-1] ^ 1]) if leaf and next(flips, False) else answer
+
+    with Serving(founder) as serving:
+        monkeypatch.setattr(HttpsLine, "exchange", bent)
+        report = Replica.open(member).sync(str(serving.ticket))
+        assert [refusal.code for refusal in report.refused] == ["E301"]
+        assert len(report.missing) == 1
+        assert_whole(member)
+        again = Replica.open(member).sync(str(serving.ticket))
+        assert again.objects_in == 2, "the leaf that was refused, and the manifest that waited for it"
+    assert_same_objects(founder, member)
+
+
+@contextmanager
+def full_disk(monkeypatch: pytest.MonkeyPatch, folder: Path, after: int) -> Iterator[None]:
+    """A disk under `folder` that is full after so many files."""
+    real, left = files_room._write, [after]
+
+    def write(path: Path, data: Any, flags: int) -> None:
+        if folder in path.parents:
+            left[0] -= 1
+            if left[0] < 0:
+                path.write_bytes(bytes(data)[: len(data) // 2])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        real(path, data, flags)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files_room, "_write", write)
+        yield
+
+
+@pytest.mark.parametrize("push", [False, True])
+def test_a_full_disk_on_the_receiving_side(
+    founder: Path, member: Path, push: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    giver, taker = (member, founder) if push else (founder, member)
+    add(giver, 1)
+    with Serving(founder) as serving:
+        before = objects(taker)
+        with full_disk(monkeypatch, taker, after=LEAVES // 2):
+            if push:
+                report = Replica.open(member).sync(str(serving.ticket))
+                assert report.refused and "directory" in report.refused[0].what
+                assert str(founder) not in json.dumps([refusal.what for refusal in report.refused])
+            else:
+                with pytest.raises(DiskFullError):
+                    Replica.open(member).sync(str(serving.ticket))
+        kept = objects(taker) - before
+        assert 0 < len(kept) <= LEAVES // 2 + 1
+        assert_whole(taker)
+        report = Replica.open(member).sync(str(serving.ticket))
+        moved = report.objects_out if push else report.objects_in
+        assert moved == len(objects(giver) - before - kept) - push, "a manifest that is pushed is a question"
+        assert not report.refused and report.failure is None
+    assert_same_objects(founder, member)
+
+
+def test_a_client_reaches_a_peer_through_a_proxy(founder: Path, member: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTPS_PROXY is used, by CONNECT: what the proxy carries it cannot read."""
+    import socket
+    import threading
+
+    asked: list[bytes] = []
+    with Serving(founder) as serving, socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def carry(source: socket.socket, target: socket.socket) -> None:
+            try:
+                while data := source.recv(1 << 16):
+                    target.sendall(data)
+                target.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+
+        def accept() -> None:
+            while True:
+                try:
+                    client, _ = listening.accept()
+                except OSError:
+                    return
+                asked.append(client.recv(4096))
+                host, _, port = asked[-1].split()[1].decode().rpartition(":")
+                server = socket.create_connection((host, int(port)))
+                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=carry, args=ends, daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        report = Replica.open(member).sync(str(serving.ticket))
+    assert report.failure is None and not report.refused
+    assert asked and all(line.startswith(b"CONNECT " + serving.address.encode()) for line in asked)
+
+
+def test_an_answer_that_never_ends_is_left(founder: Path, member: Path) -> None:
+    """A peer that sends more than a question allows is not read on."""
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield b"x" * 65536
+
+    with Serving(founder) as serving:
+        line = HttpsLine(serving.ticket, key_of(member))
+    line._base = f"https://{serving.address}/"
+    line._client = httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=endless())))
+    with pytest.raises(ConjoinError, match="bytes came"):
+        line._post("ask", b"", 1_000_000, 1.0)
