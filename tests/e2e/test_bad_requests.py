@@ -244,7 +244,7 @@ def test_locked_by_another_process(here: InProcess, made: Path) -> None:
 
 def test_a_copied_replica_does_not_write(here: InProcess, made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "alice", tmp_path / "copy")
-    check_refused(here.run("-C", tmp_path / "copy", "add", made / "west.safetensors"), "E607", "clone")
+    check_refused(here.run("-C", tmp_path / "copy", "add", made / "west.safetensors"), "E607", "rekey")
 
 
 def _copy(replica: Path, to: Path) -> Path:
@@ -256,7 +256,7 @@ def _copy(replica: Path, to: Path) -> Path:
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(errno.ENOSPC, "E605", "space"), (errno.EROFS, "E604", ""), (errno.EIO, "E608", "")]
 )
-@pytest.mark.parametrize("command", ["add", "resolve", "sync", "init", "clone"])
+@pytest.mark.parametrize("command", ["add", "resolve", "sync", "init", "clone", "rekey"])
 def test_a_disk_that_refuses(
     here: InProcess,
     made: Path,
@@ -275,6 +275,7 @@ def test_a_disk_that_refuses(
         "sync": ["-C", _copy(made / "bob", tmp_path / "bob"), "sync", made / "alice"],
         "init": ["init", tmp_path / "new", "--base", made / "base"],
         "clone": ["clone", made / "bob", tmp_path / "new"],
+        "rekey": ["-C", replica, "rekey"],
     }[command]
     before = contents(replica)
     real = os.fsync

@@ -56,7 +56,8 @@ class Readers:
 
     def _mark(self) -> tuple[Path, ReplicaLock] | None:
         """A lock file of this reader's own, held; None where none can be made."""
-        with suppress(OSError, StoreError):
+        path = self._folder
+        try:
             make_directories(self._folder)
             while True:
                 path = self._folder / f"{os.getpid()}-{secrets.token_hex(8)}"
@@ -66,4 +67,7 @@ class Readers:
                     if path.exists():  # nobody took it for what a killed reader left, just before it was locked
                         return path, lock
                     lock.__exit__(None, None, None)
+        except (OSError, StoreError):
+            with suppress(OSError):
+                path.unlink()
         return None
