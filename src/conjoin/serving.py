@@ -10,8 +10,9 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -20,14 +21,14 @@ from conjoin.errors import (
     BadTicketError,
     IntegrityError,
     LockedError,
-    MissingObjectError,
     NotAMemberError,
     NotPermittedError,
     TrustError,
 )
 from conjoin.log import Operation, parse, views
+from conjoin.log.segments import read_segment
 from conjoin.replica import PathLike, Replica
-from conjoin.store.base import batch
+from conjoin.store.base import Store, batch
 from conjoin.store.home import Home
 from conjoin.store.instance import check_instance
 from conjoin.store.keys import SigningKey, load_key
@@ -40,6 +41,7 @@ from conjoin.sync.peers.server import PeerServer
 from conjoin.sync.peers.sessions import Visitor
 from conjoin.sync.peers.ticket import Ticket, parse_address
 from conjoin.wire.digest import Digest
+from conjoin.wire.objects import parse_segment
 
 LOCK_SECONDS = 2.0
 """So long a peer's operations wait for another process that writes; then the peer is asked to come again."""
@@ -49,6 +51,9 @@ ROOM_LEFT_BYTES = 64 * 1024 * 1024
 SETTLED_NS = 100_000_000
 """A folder whose time is younger than this when it is read may change again without another time."""
 
+
+KINDS = ("fork", "ops", "seg")
+"""The folders that hold operations."""
 
 T = TypeVar("T")
 
@@ -108,6 +113,7 @@ class _Served:
         self._path = path
         self.home = Home.of(path)
         check_instance(self.home.instance)
+        self._read = set(_operation_names(self.home.open_store()))  # first: what comes later is read when it is noticed
         replica = Replica.open(path)
         self.space: Digest = replica.space
         self.signer: SigningKey = load_key(self.home.read_config()[1])
@@ -116,7 +122,6 @@ class _Served:
         self._damaged = set(replica.damaged)
         self._invites = Invites(self.home.local / "invites.json")
         self._lock = threading.RLock()
-        self._read: set[str] = {operation.name for operation in self._log.operations()}
         self._stamp: tuple[tuple[str, int], ...] = ()
         self._stamped_ns = 0
 
@@ -188,26 +193,28 @@ class _Served:
         if stamp == self._stamp and newest < self._stamped_ns - SETTLED_NS:
             return
         self._stamp, self._stamped_ns = stamp, time.time_ns()
-        for name in self._store.names("ops/"):
-            if name not in self._read and name not in self._damaged:
-                try:
-                    operation = parse(self._store.get(name))
-                except MissingObjectError:
-                    continue
-                except (IntegrityError, TrustError):
-                    self._damaged.add(name)
-                    continue
-                self._log.offer(operation)
+        for name in _operation_names(self._store):
+            if name not in self._read:
                 self._read.add(name)
+                with suppress(IntegrityError, TrustError):  # damaged, or gone into a segment since it was listed
+                    for operation in self._operations(name):
+                        self._log.offer(operation)
+
+    def _operations(self, name: str) -> list[Operation]:
+        """The operations in an object."""
+        data = self._store.get(name, trusted=True)
+        return read_segment(name, data) if parse_segment(name) else [parse(data)]
 
     def _folder_times(self) -> tuple[tuple[str, int], ...]:
         """Every folder that holds operations, with the time of its last change."""
-        top = self.home.path / "ops"
-        found = [("", os.stat(top).st_mtime_ns)]
-        with os.scandir(top) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    found.append((entry.name, entry.stat(follow_symlinks=False).st_mtime_ns))
+        found: list[tuple[str, int]] = []
+        for kind in KINDS:
+            top = self.home.path / kind
+            with suppress(FileNotFoundError):
+                found.append((kind, os.stat(top).st_mtime_ns))
+                with os.scandir(top) as entries:
+                    for entry in entries:
+                        found.append((entry.path, entry.stat(follow_symlinks=False).st_mtime_ns))
         return tuple(sorted(found))
 
     def _persist(self, operation: Operation) -> None:
@@ -248,6 +255,10 @@ class _Desk:
     def wants(self, name: str) -> bool:
         """See `Host`."""
         return self._host.wants(name)
+
+
+def _operation_names(store: Store) -> Iterator[str]:
+    return chain.from_iterable(store.names(f"{kind}/") for kind in KINDS)
 
 
 def _patiently(seconds: float, attempt: Callable[[], T]) -> T:
