@@ -161,7 +161,7 @@ def test_sources_that_are_none(here: InProcess, made: Path, tmp_path: Path) -> N
     check_refused(here.run(*alice, "sync", tmp_path / "nowhere"), "E501", "nowhere", "mkdir")
     check_refused(here.run(*alice, "sync", made / "north.safetensors"), "E501", "north.safetensors")
     check_refused(here.run(*alice, "sync", made / "base"), "E501", "base")
-    check_refused(here.run(*alice, "sync", "s3://bucket/prefix"), "E501", "rclone")
+    check_refused(here.run(*alice, "sync", "nonsense://bucket/prefix"), "E501", "s3://bucket/prefix")
     (tmp_path / "empty").mkdir()
     check_refused(here.run("clone", tmp_path / "empty", tmp_path / "new"), "E502")
     assert not (tmp_path / "new").exists()
