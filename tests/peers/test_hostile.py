@@ -223,6 +223,7 @@ def test_hostile_peers_cost_neither_memory_nor_others_their_time(
         assert above_kb <= MEMORY_KB_MAX, figures
         assert_same_objects(founder, honest)
         attacker.line.close()
+        assert server.errors.read_text() == "", "what peers do wrong is not the server's error"
     assert Replica.open(founder).fsck().damage == ()
     assert Replica.open(founder).root == Replica.open(honest).root
 

@@ -56,13 +56,15 @@ class Server:
         self._options = options
         self.process: subprocess.Popen[str]
         self.ticket = ""
+        self.errors = replica.parent / f"{replica.name}-errors"
 
     def start(self) -> Server:
         command = [*CONJOIN, "-C", str(self.replica), "-q", "serve", *self._options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        with self.errors.open("ab") as errors:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=ENVIRONMENT)
         assert self.process.stdout is not None
         self.ticket = self.process.stdout.readline().strip()
-        assert self.ticket.startswith("conjoin:"), self.ticket
+        assert self.ticket.startswith("conjoin:"), self.errors.read_text()
         return self
 
     def kill(self) -> None:

@@ -188,6 +188,7 @@ class PeerServer:
     @asynccontextmanager
     async def _living(self, _: object) -> AsyncGenerator[None]:
         """While the server runs, sessions that are over are noticed; when it ends, all are."""
+        asyncio.get_running_loop().set_exception_handler(_told)
         sweeping = asyncio.create_task(self._sweep())
         yield
         sweeping.cancel()
@@ -355,6 +356,12 @@ class _Reply:
         finally:
             if self._held is not None:
                 await self._held.aclose()
+
+
+def _told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell of what went wrong, but not of what a peer's bytes did to its own connection, which ends by that."""
+    if "protocol" not in context:
+        loop.default_exception_handler(context)
 
 
 def _of_store(error: StoreError) -> str:
