@@ -18,6 +18,7 @@ from conjoin.apps.cli import (
     inspection,
     layer2,
     serving,
+    simulating,
     space,
     statistics,
     upkeep,
@@ -58,7 +59,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=epilog("conjoin demo shows it all in a few seconds", "conjoin COMMAND --help explains a command"),
 )
-for module in (demonstrate, space, serving, contribute, statistics, fitting, layer2, inspection, upkeep, auditing):
+for module in (
+    demonstrate,
+    space,
+    serving,
+    contribute,
+    statistics,
+    fitting,
+    layer2,
+    inspection,
+    upkeep,
+    auditing,
+    simulating,
+):
     module.register(app)
 
 

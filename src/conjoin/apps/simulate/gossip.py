@@ -1,0 +1,79 @@
+"""Replicas that push what they have, as frames: a log, a key and nothing on disk; what Tier 3 and epidemics run on.
+
+An operation is signed with Ed25519 and verified once in this process; a replica that gets the same bytes again only
+looks them up. Every message is a frame of the product's protocol, made and read anew.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from conjoin.log import Genesis, Log, Operation, Policy, draft, genesis_payload, parse, views
+from conjoin.sync.messages import Offer, decode, encode
+from conjoin.testing.simulator.keys import Signer
+from conjoin.wire.contribution import Contribution
+from conjoin.wire.digest import Digest, merkle_root, sha256
+
+verified: Callable[[bytes], Operation] = lru_cache(1 << 17)(parse)
+"""An envelope's operation, verified when it is first seen."""
+
+BASE = sha256(b"conjoin/simulate/base")
+
+
+class Replica:
+    """A log that is told of operations."""
+
+    def __init__(self, genesis: Operation, signer: Signer) -> None:
+        self.log = Log.founded_by(genesis)
+        self.signer = signer
+        self._frame: tuple[int, bytes] = (0, b"")
+
+    def add(self, weights: Digest) -> Operation:
+        """Offer content to everybody."""
+        body = {
+            "contribution": Contribution(weights, self.log.genesis.base, "1").to_json(),
+            "license": "",
+            "time": "",
+            "title": self.signer.label,
+        }
+        operation = parse(self.signer.seal(draft(self.log, self.signer.key, "add", body)))
+        self.log.offer(operation)
+        return operation
+
+    def everything(self) -> bytes:
+        """The frame of all it has; made again only where it has more."""
+        if self._frame[0] != len(self.log):
+            envelopes = tuple(operation.envelope for operation in self.log.operations())
+            self._frame = (len(self.log), encode(Offer(envelopes, True)))
+        return self._frame[1]
+
+    def hear(self, frame: bytes) -> int:
+        """Take in a frame; how many operations were new."""
+        message = decode(frame)
+        assert isinstance(message, Offer), "replicas only offer"
+        offer, before = self.log.offer, len(self.log)
+        for envelope in message.operations:
+            offer(verified(envelope))
+        return len(self.log) - before
+
+
+def found(replicas: int, base: Digest = BASE, label: str = "replica") -> list[Replica]:
+    """The replicas of a new open space."""
+    signers = [Signer(f"{label} {number}") for number in range(replicas)]
+    body = Genesis(base, merkle_root([]), "00" * 16, "simulated", Policy(open=True))
+    genesis = parse(signers[0].seal(genesis_payload(signers[0].key, body)))
+    return [Replica(genesis, signer) for signer in signers]
+
+
+def all_pairs(replicas: Sequence[Replica], order: Sequence[tuple[int, int]]) -> int:
+    """Every replica pushes all it has to every other one, in this order of (from, to); returns bytes sent."""
+    size_bytes = 0
+    for source, target in order:
+        frame = replicas[source].everything()
+        size_bytes += len(frame)
+        replicas[target].hear(frame)
+    return size_bytes
+
+
+def roots(replicas: Sequence[Replica]) -> set[Digest]:
+    """The different roots among the replicas."""
+    return {views.root(replica.log) for replica in replicas}
