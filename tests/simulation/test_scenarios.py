@@ -32,7 +32,7 @@ def test_all_pairs_end_with_one_root_whatever_the_order() -> None:
         replica.add(sha256(bytes([number])))
     assert len(roots(replicas)) == 6
     pairs = [(source, target) for source in range(6) for target in range(6) if source != target]
-    assert all_pairs(replicas, pairs[::-1]) > 30 * 700
+    assert all_pairs(replicas, pairs[::-1]) > 5 * 700
     assert len(roots(replicas)) == 1
     assert {len(replica.log) for replica in replicas} == {7}
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from conjoin.log import Genesis, Log, Operation, Policy, draft, genesis_payload, parse, views
-from conjoin.sync.messages import Offer, decode, encode
+from conjoin.sync.messages import Hello, Offer, Range, decode, encode
 from conjoin.testing.simulator.keys import Signer
 from conjoin.wire.contribution import Contribution
 from conjoin.wire.digest import Digest, merkle_root, sha256
@@ -26,6 +26,7 @@ class Replica:
         self.log = Log.founded_by(genesis)
         self.signer = signer
         self._frame: tuple[int, bytes] = (0, b"")
+        self._greeting: tuple[int, Digest, bytes] = (0, Digest(""), b"")
 
     def add(self, weights: Digest) -> Operation:
         """Offer content to everybody."""
@@ -46,6 +47,23 @@ class Replica:
             self._frame = (len(self.log), encode(Offer(envelopes, True)))
         return self._frame[1]
 
+    def greeting(self) -> bytes:
+        """The frame that says by a fingerprint what it has; made again only where it has more."""
+        return self._greeted()[2]
+
+    def knows(self, frame: bytes) -> bool:
+        """Whether whoever sends this greeting has just what this one has."""
+        message = decode(frame)
+        assert isinstance(message, Hello), "a greeting is a hello"
+        return message.ranges[0].fingerprint == self._greeted()[1]
+
+    def _greeted(self) -> tuple[int, Digest, bytes]:
+        if self._greeting[0] != len(self.log):
+            fingerprint = sha256("".join(self.log.heads()).encode())
+            hello = Hello(self.log.space, "0" * 32, (Range("", "", fingerprint),), send=False)
+            self._greeting = (len(self.log), fingerprint, encode(hello))
+        return self._greeting
+
     def hear(self, frame: bytes) -> int:
         """Take in a frame; how many operations were new."""
         message = decode(frame)
@@ -65,9 +83,16 @@ def found(replicas: int, base: Digest = BASE, label: str = "replica") -> list[Re
 
 
 def all_pairs(replicas: Sequence[Replica], order: Sequence[tuple[int, int]]) -> int:
-    """Every replica pushes all it has to every other one, in this order of (from, to); returns bytes sent."""
+    """Every replica pushes all it has to every other one, in this order of (from, to); returns bytes sent.
+
+    A greeting goes first; where the other one has the same, nothing follows.
+    """
     size_bytes = 0
     for source, target in order:
+        greeting = replicas[source].greeting()
+        size_bytes += len(greeting)
+        if replicas[target].knows(greeting):
+            continue
         frame = replicas[source].everything()
         size_bytes += len(frame)
         replicas[target].hear(frame)

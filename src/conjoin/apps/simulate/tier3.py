@@ -29,7 +29,10 @@ from conjoin.wire.digest import Digest, sha256
 Models = Mapping[str, np.ndarray]
 RESOLVING = 2
 """Replicas that resolve in Tables 6 and 9; that all others have the same root is checked."""
-_PUSHES = "a push is made into bytes, read, and every operation in it looked up by its bytes; each is verified once"
+_PUSHES = (
+    "a push is a greeting with a fingerprint and, where the other side has something else, all operations, as frames "
+    "that are read anew; each operation is verified once in the process"
+)
 
 
 def table6(seed: int, size: int | None = None, progress: Progress = SILENT) -> Result:
