@@ -15,7 +15,7 @@ from conjoin.testing.simulator import Settings
 from conjoin.wire.digest import sha256
 
 
-@pytest.mark.parametrize(("name", "size"), [("table9", 5), ("epidemic", 100)])
+@pytest.mark.parametrize(("name", "size"), [("table9", 5), ("epidemic", 20)])
 def test_a_scenario_holds(name: str, size: int, tmp_path: Path) -> None:
     result = SCENARIOS[name](1, size)
     assert result.holds

@@ -7,8 +7,8 @@ import pytest
 from conjoin.testing.simulator import Run, Settings, shortcuts, simulate
 from conjoin.testing.simulator.liar import GARBAGE
 
-SEEDS = range(6)
-"""Runs with keyed hashes; `conjoin simulate --seeds` makes as many as one has time for."""
+SEEDS = (0, 1, 3, 6, 7, 8)
+"""Runs with keyed hashes, some of which end with a resolve and some of which see many floods; `conjoin simulate --seeds` makes as many as one has time for."""
 
 
 def assert_holds(run: Run, settings: Settings) -> None:
@@ -25,7 +25,7 @@ def test_real_signatures(nodes: int, byzantine: int) -> None:
 
 def test_no_divergence_among_many_deliveries() -> None:
     """Every event happens in some run, and over a million operations arrive."""
-    settings = Settings(hashed=True, replays=70)
+    settings = Settings(hashed=True, replays=140)
     with shortcuts():
         runs = [simulate(seed, settings) for seed in SEEDS]
     for run in runs:
