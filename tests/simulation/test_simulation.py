@@ -8,7 +8,7 @@ from conjoin.testing.simulator import Run, Settings, shortcuts, simulate
 from conjoin.testing.simulator.liar import GARBAGE
 
 SEEDS = (0, 1, 3, 6, 7, 8)
-"""Runs with keyed hashes, some of which end with a resolve and some of which see many floods; `conjoin simulate --seeds` makes as many as one has time for."""
+"""Keyed hashes; some end with a resolve, some see many floods. `conjoin simulate --seeds` makes any others."""
 
 
 def assert_holds(run: Run, settings: Settings) -> None:
