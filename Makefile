@@ -30,8 +30,8 @@ demo: $(VENV)/.installed  ## install and run the main job
 	$(BIN)/conjoin demo demo-out
 
 check: $(VENV)/.test  ## style, types and architecture
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --check --no-cache .
 	PATH=$(BIN):$$PATH $(BIN)/pyright
 	$(BIN)/lint-imports
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from places import as_nobody, small_disk
 from safetensors.numpy import save_file
 
 from conjoin.errors import ChangedFileError, DiskFullError, MalformedCheckpointError, NonFiniteError, ReadOnlyError
@@ -23,6 +22,7 @@ from conjoin.store.memory import MemoryStore
 from conjoin.wire.digest import LEAF_BYTES, leaf_digest
 from conjoin.wire.manifest import Manifest, TensorEntry
 from conjoin.wire.objects import leaf_name, manifest_name
+from places import as_nobody, small_disk
 
 ROW = 1024 * 1024
 
