@@ -147,6 +147,11 @@ def test_a_closed_pipe_is_quiet() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def _may_interrupt() -> None:
+    """What a terminal's shell sees to; a shell that starts tests in the background lets its children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interruption_is_one_line() -> None:
     code = (
         "import os, signal, threading, sys; from conjoin.apps.cli import run\n"
@@ -154,7 +159,7 @@ def test_interruption_is_one_line() -> None:
         "threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "sys.exit(run(['strategies']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=_may_interrupt)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("interrupted")
@@ -189,7 +194,9 @@ def test_progress_shows_on_a_terminal_only(tmp_path: Path) -> None:
 
 
 def test_a_real_interrupt_leaves_nothing_half_made(tmp_path: Path) -> None:
-    process = subprocess.Popen([*CONJOIN, "demo", "cut-short"], cwd=tmp_path, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*CONJOIN, "demo", "cut-short"], cwd=tmp_path, stderr=subprocess.PIPE, preexec_fn=_may_interrupt
+    )
     deadline = time.monotonic() + 30
     while not (tmp_path / "cut-short" / "north" / ".conjoin").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
