@@ -99,18 +99,9 @@ def test_ten_among_many_cost_one_round_trip_and_little(first: Site) -> None:
     line = Line(host_of(first))
     outcome = talk(second, line, push=False)
     assert outcome.operations_in == 10
-    hellos = [
-        (asked, sent + got)
-        for asked, (sent, got) in zip(line.asked, line.sizes, strict=True)
-        if isinstance(asked, Hello)
-    ]
-    operations = sum(
-        len(first.log.get(one).envelope)
-        for one in first.ids - {o.id for o in []}
-        if first.log.get(one).body.get("n") == "new"
-    )
-    assert len(hellos) == 1
-    assert hellos[0][1] - operations < 7000
+    [place] = [place for place, question in enumerate(line.asked) if isinstance(question, Hello)]
+    operations = sum(len(one.envelope) for one in first.log.operations() if one.body.get("n") == "new")
+    assert sum(line.sizes[place]) - operations < 7000
 
 
 @pytest.mark.parametrize("whole_max", [128, 4])

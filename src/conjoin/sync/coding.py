@@ -14,8 +14,6 @@ from conjoin.store.files import Bytes
 if TYPE_CHECKING:
     import numpy as np
 
-DELTA = "delta"
-RAW = "raw"
 LEVEL = 1
 """Of zstd: on such planes as small as level 3, at several times its speed."""
 WORTH = 0.9

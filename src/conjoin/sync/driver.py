@@ -63,7 +63,7 @@ def synchronise(
         push: also send what the remote lacks.
         full: list every name of the remote, though much may be known.
         progress: told the bytes of leaves as they move, from several threads.
-        threads: leaves in flight, each at most 4 MiB in memory.
+        threads: leaves in flight, each of at most 4 MiB, of which a pull may hold a second copy to write.
         source: how the report names the remote; its own name when empty.
 
     Raises:

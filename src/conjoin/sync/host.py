@@ -40,10 +40,10 @@ from conjoin.sync.messages import (
 from conjoin.sync.pulling import Outcome, needed_content, take, wanted_leaves
 from conjoin.sync.reconcile import Comparison, fitting
 from conjoin.sync.requests import Keep, WantedLeaf
-from conjoin.sync.session import batches, is_content
+from conjoin.sync.session import batches
 from conjoin.wire.digest import Digest
 from conjoin.wire.manifest import Manifest
-from conjoin.wire.objects import leaf_name, manifest_name, parse_leaf, parse_manifest
+from conjoin.wire.objects import is_content, leaf_name, manifest_name, parse_leaf, parse_manifest
 
 
 class Host:

@@ -1,4 +1,4 @@
-"""What a visit asks of its driver, and by which bytes it judges a leaf; plain values that do nothing."""
+"""What a visit or a session asks of its driver, and by which bytes it judges a leaf; plain values that do nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

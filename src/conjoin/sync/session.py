@@ -35,7 +35,7 @@ from conjoin.sync.reconcile import Comparison, fitting
 from conjoin.sync.requests import Failures, PushLeaves, Read, Request
 from conjoin.wire.digest import Digest
 from conjoin.wire.manifest import Manifest
-from conjoin.wire.objects import parse_leaf, parse_manifest
+from conjoin.wire.objects import parse_manifest
 
 HELLOS_MAX = 10_000
 """A peer that always has something new is left after so many questions; what it gave is kept."""
@@ -196,8 +196,3 @@ def batches(operations: Iterable[Operation]) -> Generator[tuple[list[Operation],
             batch, size_bytes = [], len(operation.envelope)
         batch.append(operation)
     yield batch, True
-
-
-def is_content(name: str) -> bool:
-    """Whether a name is that of a manifest or a leaf."""
-    return bool(parse_leaf(name) or parse_manifest(name))

@@ -91,3 +91,8 @@ def parse_segment(name: str) -> SegmentName | None:
     if match is None or int(match.group(2)) > int(match.group(3)):
         return None
     return SegmentName(match.group(1), int(match.group(2)), int(match.group(3)), Digest(match.group(4)))
+
+
+def is_content(name: str) -> bool:
+    """Whether a name is that of a manifest or a leaf."""
+    return bool(parse_leaf(name) or parse_manifest(name))

@@ -49,12 +49,12 @@ from conjoin.sync.requests import (
     Request,
     WantedLeaf,
 )
-from conjoin.sync.session import Ask, is_content, session
+from conjoin.sync.session import Ask, session
 from conjoin.testing.simulator.disk import CrashError, Disk, Image
 from conjoin.testing.simulator.keys import Signer
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest
-from conjoin.wire.objects import parse_manifest
+from conjoin.wire.objects import is_content, parse_manifest
 
 if TYPE_CHECKING:
     from conjoin.testing.simulator.network import Network
