@@ -165,6 +165,16 @@ def test_interruption_is_one_line() -> None:
     assert done.stderr.startswith("interrupted")
 
 
+def test_an_interruption_inside_generated_code_is_no_other(tmp_path: Path) -> None:
+    (tmp_path / "cut.py").write_text(
+        "import sys; from conjoin.apps.cli import run\n"
+        "import conjoin.strategies.base; conjoin.strategies.base.strategies = lambda: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(run(['strategies']))"
+    )
+    done = subprocess.run([sys.executable, "-m", "cut"], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (130, 1)
+
+
 def test_progress_shows_on_a_terminal_only(tmp_path: Path) -> None:
     code = (
         "import time; from conjoin.apps.cli.progress import Bar\n"
