@@ -5,7 +5,6 @@ what there is. The replica's lock is held only while a peer's operations are tak
 """
 
 import os
-import secrets
 import shutil
 import socket
 import threading
@@ -15,12 +14,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from conjoin.errors import (
     BadTicketError,
     IntegrityError,
-    LockedError,
     NotAMemberError,
     NotPermittedError,
     TrustError,
@@ -32,7 +30,7 @@ from conjoin.store.base import Store, batch
 from conjoin.store.home import Home
 from conjoin.store.instance import check_instance
 from conjoin.store.keys import SigningKey, load_key
-from conjoin.store.lock import ReplicaLock
+from conjoin.store.lock import ReplicaLock, patiently
 from conjoin.sync.host import Host
 from conjoin.sync.messages import Answer, Hello, Offer, Question, Take
 from conjoin.sync.peers.certificate import provide_certificate
@@ -54,8 +52,6 @@ SETTLED_NS = 100_000_000
 
 KINDS = ("fork", "ops", "seg")
 """The folders that hold operations."""
-
-T = TypeVar("T")
 
 
 class Serving:
@@ -130,7 +126,7 @@ class _Served:
         return batch(self._store)
 
     def admit(self, key: str, invite: str) -> None:
-        """See `sync.peers.server.Served`."""
+        """See `sync.peers.answering.Served`."""
         with self._lock:
             self._refresh()
             if views.policy(self._log).open or key in views.members(self._log):
@@ -139,14 +135,14 @@ class _Served:
         if not (invite and may_invite and self._used(invite)):
             what = "the invite was used, has ended, or is none" if invite else "it has no invite"
             raise NotAMemberError(f"key {key} is not a member of this closed space, and {what}")
-        _patiently(INVITE_LOCK_SECONDS, lambda: self._let_in(key))
+        patiently(INVITE_LOCK_SECONDS, lambda: self._let_in(key))
 
     def _let_in(self, key: str) -> None:
         with Replica.open(self._path) as replica:
             replica.invite(key)
 
     def host(self) -> "_Desk":
-        """See `sync.peers.server.Served`."""
+        """See `sync.peers.answering.Served`."""
         return _Desk(self, Host(self._log, self._store, self._persist, self._room))
 
     def give_invite(self, seconds: float) -> str:
@@ -179,7 +175,7 @@ class _Served:
     def _process_lock(self, seconds: float) -> Generator[None]:
         """Hold the replica's lock, for which another process is waited for so long."""
         with ExitStack() as held:
-            _patiently(seconds, lambda: held.enter_context(ReplicaLock(self.home.lock)))
+            patiently(seconds, lambda: held.enter_context(ReplicaLock(self.home.lock)))
             yield
 
     def _used(self, invite: str) -> bool:
@@ -259,18 +255,6 @@ class _Desk:
 
 def _operation_names(store: Store) -> Iterator[str]:
     return chain.from_iterable(store.names(f"{kind}/") for kind in KINDS)
-
-
-def _patiently(seconds: float, attempt: Callable[[], T]) -> T:
-    """What `attempt` gives, as soon as no other process holds the replica's lock; LockedError after so long."""
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            return attempt()
-        except LockedError:
-            if time.monotonic() > until:
-                raise
-        time.sleep(0.02 + secrets.randbelow(20) / 1000)
 
 
 def _reachable(address: str) -> tuple[str, ...]:

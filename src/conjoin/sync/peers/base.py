@@ -1,8 +1,17 @@
 """A live peer as the driver sees it, over any line; believes nothing that comes."""
 
+import secrets
+import time
 from typing import Protocol
 
-from conjoin.errors import ConjoinError, IntegrityError, MissingObjectError, PeerRefusedError, ProtocolError
+from conjoin.errors import (
+    BusyPeerError,
+    ConjoinError,
+    IntegrityError,
+    MissingObjectError,
+    PeerRefusedError,
+    ProtocolError,
+)
 from conjoin.store.base import Store, holds, read_leaf
 from conjoin.sync.coding import can_code, decode_delta, encode_delta
 from conjoin.sync.messages import (
@@ -22,6 +31,11 @@ from conjoin.sync.requests import WantedLeaf
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 from conjoin.wire.objects import leaf_name
 
+BUSY_SECONDS = 60.0
+"""So long a peer that cannot answer just now is asked again."""
+BUSY_WAIT_SECONDS = (0.1, 4.0)
+"""Between two such questions, at first and at most; each time a random part of it, so that two do not march in step."""
+
 
 class Line(Protocol):
     """An open way to one peer whose key is proven. Every method may be called from several threads at once."""
@@ -40,6 +54,7 @@ class Line(Protocol):
         """Send one frame and return the frame that answers it, of `FRAME_BYTES_MAX` bytes at most.
 
         Raises:
+            BusyPeerError: the peer cannot answer just now; nothing came of the question.
             RemoteError: the peer cannot be reached, went away, sends too much, or too slowly.
         """
         ...
@@ -57,19 +72,30 @@ class Peer:
         self.where = line.where
 
     def ask(self, question: Question) -> Answer:
-        """The answer to a question.
+        """The answer to a question. A peer that is busy is asked again for a while.
 
         Raises:
             RemoteError: there is none.
             ProtocolError: it is no answer.
         """
-        frame = self.line.exchange(encode(question))
+        frame = self._exchange(encode(question))
         if len(frame) > FRAME_BYTES_MAX:
             raise ProtocolError(f"{len(frame)} bytes came, at most {FRAME_BYTES_MAX} are allowed", where=self.where)
         answer = decode(frame)
         if not isinstance(answer, Answer):
             raise ProtocolError(f"{type(answer).__name__} is no answer", where=self.where)
         return answer
+
+    def _exchange(self, frame: bytes) -> bytes:
+        began, wait = time.monotonic(), BUSY_WAIT_SECONDS[0]
+        while True:
+            try:
+                return self.line.exchange(frame)
+            except BusyPeerError:
+                if time.monotonic() - began + wait > BUSY_SECONDS:
+                    raise
+            time.sleep(wait * (0.5 + secrets.randbelow(1000) / 1000))
+            wait = min(2 * wait, BUSY_WAIT_SECONDS[1])
 
     def has(self, name: str) -> bool:  # noqa: ARG002
         """Never known beforehand: what a peer has is not asked about, it asks for what it wants."""

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from conjoin.errors import (
+    BusyPeerError,
     ConjoinError,
     PeerRefusedError,
     ProtocolError,
@@ -113,6 +114,7 @@ class HttpsLine:
         """See `Line`. What may be asked twice is asked again for a while when the connection breaks.
 
         Raises:
+            BusyPeerError: the peer cannot answer just now.
             UnreachableError: the peer went away, or is too slow.
             PeerRefusedError: it says that the session is over.
             ProtocolError: it sends too much.
@@ -127,6 +129,8 @@ class HttpsLine:
         while True:
             try:
                 return self._post("ask", frame, most, thinking)
+            except BusyPeerError:
+                raise
             except UnreachableError:
                 if time.monotonic() - began + wait > RETRY_SECONDS:
                     raise
@@ -208,7 +212,8 @@ class HttpsLine:
         except TrustError:
             code, what = "", f"HTTP status {status}"
         if status in (408, 429, 500, 502, 503, 504):
-            return UnreachableError(f"{self.where} does not answer now: {what}", where=self._base, hint=_RUN_AGAIN)
+            kind = BusyPeerError if status == 503 else UnreachableError
+            return kind(f"{self.where} does not answer now: {what}", where=self._base, hint=_RUN_AGAIN)
         if status == 401:
             what, hint = "it knows nothing of this session", f"it may have been started anew; {_RUN_AGAIN}"
         elif code == "E406":
