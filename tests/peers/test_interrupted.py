@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 import conjoin.store.files as files_room
-import conjoin.sync.peers.https as https_room
+import conjoin.sync.peers.lines as lines_room
 from conjoin.errors import ConjoinError, DiskFullError, RemoteError
 from conjoin.replica import Replica
 from conjoin.serving import Serving
@@ -62,7 +62,7 @@ class Killing:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is cut off gives up soon."""
-    monkeypatch.setattr(https_room, "RETRY_SECONDS", 0.3)
+    monkeypatch.setattr(lines_room, "RETRY_SECONDS", 0.3)
 
 
 def add(replica: Path, seed: int) -> None:

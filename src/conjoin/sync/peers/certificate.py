@@ -4,18 +4,15 @@ Whoever has a ticket knows the certificate's digest, and takes this one certific
 """
 
 import hashlib
-import os
 import ssl
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from conjoin.errors import KeyFileError
-from conjoin.store.files import NotRegularError, open_regular, read_whole, sync_directory, translated_os_errors
+from conjoin.sync.peers.private import damaged, provide_private
 from conjoin.wire.digest import Digest
 
 NAME = "peer.conjoin.invalid"
-_FILE_BYTES_MAX = 16 * 1024
+_WHAT = "the certificate"
 _VALID_FROM = datetime(2020, 1, 1, tzinfo=UTC)
 _VALID_UNTIL = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
@@ -27,18 +24,14 @@ def provide_certificate(path: Path) -> Digest:
         KeyFileError: the file is damaged, or others can read the private key in it.
         StoreError: it could not be written.
     """
-    with translated_os_errors(path):
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
-        except FileExistsError:
-            return _digest(path)
-        try:
-            os.write(descriptor, _make())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        sync_directory(path.parent)
-        return _digest(path)
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    data = provide_private(path, _make, _WHAT)
+    try:
+        return digest_of(x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER))
+    except ValueError as cause:
+        raise damaged(path, _WHAT) from cause
 
 
 def _make() -> bytes:
@@ -66,32 +59,9 @@ def _make() -> bytes:
     return key + certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _digest(path: Path) -> Digest:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    try:
-        descriptor = open_regular(path)
-        try:
-            mode = os.fstat(descriptor).st_mode
-        finally:
-            os.close(descriptor)
-        data = read_whole(path, _FILE_BYTES_MAX)
-        if sys.platform != "win32" and mode & 0o077:
-            raise _refused(path, "others than its owner can read the private key of the certificate")
-        return digest_of(x509.load_pem_x509_certificate(data or b"").public_bytes(Encoding.DER))
-    except (NotRegularError, ValueError) as cause:
-        raise _refused(path, "the certificate of this replica is damaged") from cause
-
-
 def digest_of(certificate: bytes) -> Digest:
     """The digest by which a ticket names a certificate, given as DER."""
     return Digest(hashlib.sha256(certificate).hexdigest())
-
-
-def _refused(path: Path, what: str) -> KeyFileError:
-    hint = "remove the file: another certificate is made, and tickets given out before no longer work"
-    return KeyFileError(what, where=str(path), hint=hint)
 
 
 def pinned_context(certificate: Digest) -> ssl.SSLContext:
