@@ -438,6 +438,12 @@ class WrongPeerError(RemoteError):
     retryable = False
 
 
+class BusyPeerError(UnreachableError):
+    """A peer is there and cannot answer just now: too much is asked of it, or its replica is being written to."""
+
+    code = "E508"
+
+
 class StoreError(ConjoinError):
     """The replica's own directory cannot be used."""
 
@@ -500,6 +506,12 @@ class UsedKeyError(StoreError):
     """This replica's key signs elsewhere too, so that a restored backup or a copy is at work. `conjoin rekey` helps."""
 
     code = "E609"
+
+
+class DamagedPeersError(StoreError):
+    """What this replica remembers of its peers cannot be read. Syncing with them again writes it anew."""
+
+    code = "E610"
 
 
 class DeterminismError(ConjoinError):

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from time import gmtime, strftime
+from typing import TYPE_CHECKING, Any, Self
 
 from conjoin.errors import AmbiguousDigestError, ConjoinError, MissingObjectError, UnknownDigestError
 from conjoin.log import Add, Genesis, Log, Member, Operation, Retract, views
 from conjoin.store.base import Store, holds
+from conjoin.store.peers import KnownPeer
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest
 from conjoin.wire.manifest import Manifest
@@ -101,11 +103,60 @@ class OperationInfo(Value):
 
 
 @dataclass(frozen=True, slots=True)
+class PeerInfo(Value):
+    """A peer or place that this replica synced with; see `store.peers.KnownPeer`.
+
+    `behind`: operations here that it did not have when they met last, and those that came here since; an upper bound,
+    for it may have met others. Times are RFC 3339, empty for never.
+    """
+
+    key: str
+    source: str
+    where: str
+    met: str
+    root: str
+    behind: int
+    waiting: int
+    failed: str
+    failure: str
+
+    @classmethod
+    def of(cls, peer: KnownPeer, operations: int) -> Self:
+        """What is known of a peer by a replica that has so many operations now."""
+        return cls(
+            key=peer.key,
+            source=peer.source,
+            where=peer.where,
+            met=_time(peer.met),
+            root=peer.root,
+            behind=peer.behind(operations),
+            waiting=peer.waiting,
+            failed=_time(peer.failed),
+            failure=peer.failure,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MissingContent(Value):
+    """Content that a resolve would need and that is not complete here.
+
+    `what` names it for people; `objects` is how many manifests and leaves are lacking, as far as that is known;
+    `size_bytes` is None where the manifest is lacking.
+    """
+
+    content: Digest
+    what: str
+    objects: int
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status(Value):
     """The whole replica at a glance.
 
-    `unneeded_bytes`: what gc would free now, None where the log has gaps. `key_used_elsewhere`: an operation that this
-    replica's key has signed somewhere else, so that it must not sign here any more.
+    `peers_unreadable`: why what is remembered of peers cannot be read. `unneeded_bytes`: what gc would free now, None
+    where the log has gaps. `key_used_elsewhere`: an operation that this replica's key has signed somewhere else, so
+    that it must not sign here any more.
     """
 
     path: str
@@ -121,6 +172,9 @@ class Status(Value):
     damaged: tuple[str, ...]
     forks: tuple[tuple[str, int, tuple[Digest, ...]], ...]
     missing_objects: int
+    missing: tuple[MissingContent, ...]
+    peers: tuple[PeerInfo, ...]
+    peers_unreadable: str | None
     size_bytes: int
     unneeded_bytes: int | None
     key_used_elsewhere: str | None
@@ -217,15 +271,27 @@ class Inventory:
         """The admitted operations, ancestors first."""
         return tuple(_operation(operation) for operation in self.log.operations())
 
-    def missing_objects(self, contributions: Iterable[ContributionInfo]) -> int:
-        """How many manifests and leaves are lacking of the base and of the visible ones among `contributions`."""
-        content = [self.base, self.files]
+    def missing(self, contributions: Iterable[ContributionInfo]) -> tuple[MissingContent, ...]:
+        """What is lacking of the base and of the visible ones among `contributions`; a leaf counts once."""
+        content = {self.base: "the base", self.files: "the base's other files"}
         for info in contributions:
             if info.visible:
-                content += [info.weights, *map(Digest, info.extras.values())]
-        held = [self._leaves(digest) for digest in dict.fromkeys(content)]
-        leaves = {leaf for found in held if found is not None for leaf in found}
-        return held.count(None) + sum(1 for leaf in leaves if not holds(self.store, leaf_name(leaf)))
+                content.setdefault(info.weights, f"contribution {info.digest[:SHORT_CHARS]}")
+                for name, digest in info.extras.items():
+                    content.setdefault(Digest(digest), f"{name} of contribution {info.digest[:SHORT_CHARS]}")
+        found: list[MissingContent] = []
+        seen: set[Digest] = set()
+        for digest, what in content.items():
+            leaves = self._leaves(digest)
+            if leaves is None:
+                found.append(MissingContent(digest, what, 1, None))
+                continue
+            lacking = {leaf: size for leaf, size in leaves.items() if not holds(self.store, leaf_name(leaf))}
+            fresh = lacking.keys() - seen
+            if lacking:
+                found.append(MissingContent(digest, what, len(fresh), sum(lacking[leaf] for leaf in fresh)))
+            seen |= fresh
+        return tuple(found)
 
     def find_contribution(self, prefix: str) -> Digest:
         """The contribution whose digest starts with `prefix`; errors as of `match`."""
@@ -254,10 +320,10 @@ class Inventory:
         tensors = [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "root": t.root} for t in manifest.tensors]
         return {"kind": kind, "digest": digest, "size_bytes": manifest.size_bytes, "tensors": tensors}
 
-    def _leaves(self, digest: Digest) -> tuple[Digest, ...] | None:
-        """The leaves of a held manifest, or None where it is missing or damaged."""
+    def _leaves(self, digest: Digest) -> Mapping[Digest, int] | None:
+        """The leaves of a held manifest with their sizes in bytes, or None where it is missing or damaged."""
         try:
-            return tuple(self.manifest(digest).leaf_lengths())
+            return self.manifest(digest).leaf_lengths()
         except ConjoinError:
             return None
 
@@ -308,6 +374,11 @@ def match(prefix: str, known: Mapping[str, str], noun: str) -> Digest:
             hint="give more characters",
         )
     return Digest(found[0])
+
+
+def _time(seconds: int) -> str:
+    """Seconds since the epoch as RFC 3339, or nothing for 0."""
+    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(seconds)) if seconds else ""
 
 
 def _operation(operation: Operation) -> OperationInfo:

@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -14,6 +15,7 @@ from conjoin.errors import (
     ConjoinError,
     CopiedReplicaError,
     DamagedObjectError,
+    DamagedPeersError,
     EmptySourceError,
     IntegrityError,
     KeyFileError,
@@ -33,6 +35,7 @@ from conjoin.inventory import (
     GcReport,
     Inventory,
     OperationInfo,
+    PeerInfo,
     Rekeyed,
     Retracted,
     Status,
@@ -49,7 +52,8 @@ from conjoin.store.inplace import ReplicaStore
 from conjoin.store.instance import check_instance, create_instance
 from conjoin.store.keys import SigningKey, create_key, load_key
 from conjoin.store.keyuse import KeyUse, read_key_use, write_key_use
-from conjoin.store.lock import ReplicaLock
+from conjoin.store.lock import ReplicaLock, patiently
+from conjoin.store.peers import KnownPeers
 from conjoin.store.reading import Readers
 from conjoin.wire.contribution import Contribution, canonical_weight
 from conjoin.wire.digest import Digest
@@ -65,6 +69,8 @@ if TYPE_CHECKING:
     from conjoin.wire.asset import Asset
     from conjoin.wire.manifest import Manifest
 
+SYNC_LOCK_SECONDS = 2.0
+"""So long a sync waits for another command that writes here, and for another sync with a live peer."""
 GRACE_SECONDS = 24 * 3600.0
 """How long gc leaves content alone after it was last needed or written."""
 RETRACTED_ADDS_PER_OPERATION = 12
@@ -187,6 +193,7 @@ class Replica:
             RemoteError, ReplicaExistsError, KeyFileError, StoreError: see there. Nothing is left behind.
         """
         from conjoin.sync import choose_space, discover_spaces, is_ticket, open_remote, synchronise
+        from conjoin.sync.known import remember_met
 
         if is_ticket(source):
             return cls._clone_from_peer(os.fspath(source), path, key=key, progress=progress)
@@ -203,13 +210,15 @@ class Replica:
                 store.put(operation.name, operation.envelope)
 
             log = Log.founded_by(genesis)
-            synchronise(log, store, remote, push=False, persist_operation=persist, progress=progress)
+            report = synchronise(log, store, remote, push=False, persist_operation=persist, progress=progress)
             _configure(home, log, signing_key, key)
+            remember_met(KnownPeers(home.peers), os.fspath(source), replace(report, lacking_there=0), len(log))
         return cls(path)
 
     @classmethod
     def _clone_from_peer(cls, ticket: str, path: PathLike, *, key: PathLike | None, progress: Progress) -> Self:
         from conjoin.sync import dial, synchronise_with
+        from conjoin.sync.known import remember_met
 
         with new_home(Path(path).absolute()) as home:
             signing_key = _provide_key(home, key)
@@ -220,7 +229,7 @@ class Replica:
 
             with dial(ticket, signing_key) as peer:
                 log = Log(peer.space)
-                synchronise_with(log, store, peer, push=False, persist_operation=persist, progress=progress)
+                report = synchronise_with(log, store, peer, push=False, persist_operation=persist, progress=progress)
             if not log.has(log.space):
                 raise EmptySourceError(
                     "the peer did not give the operation that founded the space",
@@ -228,6 +237,7 @@ class Replica:
                     hint="clone from another replica or meeting place",
                 )
             _configure(home, log, signing_key, key)
+            remember_met(KnownPeers(home.peers), ticket, replace(report, lacking_there=0), len(log))
         return cls(path)
 
     def close(self) -> None:
@@ -304,6 +314,13 @@ class Replica:
     def status(self) -> Status:
         """The whole replica at a glance."""
         contributions = self.contributions()
+        missing = self.inventory.missing(contributions)
+        peers: tuple[PeerInfo, ...] = ()
+        unreadable: str | None = None
+        try:
+            peers = self.peers()
+        except DamagedPeersError as error:
+            unreadable = str(error)
         return Status(
             path=str(self.path),
             space=self.space,
@@ -317,7 +334,10 @@ class Replica:
             operations=len(self.log),
             damaged=self.damaged,
             forks=tuple((fork.author, fork.seq, fork.operations) for fork in views.forks(self.log)),
-            missing_objects=self.inventory.missing_objects(contributions),
+            missing_objects=sum(content.objects for content in missing),
+            missing=missing,
+            peers=peers,
+            peers_unreadable=unreadable,
             size_bytes=self._home.size_bytes(),
             unneeded_bytes=self._unneeded_bytes(),
             key_used_elsewhere=self._key_use(self.key).elsewhere,
@@ -472,33 +492,31 @@ class Replica:
         Raises:
             RemoteError, WrongSpaceError: the source cannot be used.
         """
-        from conjoin.sync import dial, is_ticket, open_remote, rehearse, synchronise, synchronise_with
+        from conjoin.sync import dial, is_ticket, open_remote, rehearse
+        from conjoin.sync.known import remember_failed, remember_met
 
+        place = os.fspath(source)
         if dry_run and is_ticket(source):
             with dial(source, self._key(), self.space) as peer:
                 return rehearse(self.log, self.store, peer)
         if dry_run:
-            return rehearse(self.log, self.store, open_remote(os.fspath(source)), full=full, source=os.fspath(source))
-        if is_ticket(source):
-            with self._writing(damage_allowed=True), dial(source, self._key(), self.space) as peer:
-                report = synchronise_with(
-                    self.log, self.store, peer, persist_operation=self._persist, progress=progress
-                )
-                self._mend()
-                return replace(report, key_used_elsewhere=self._watch_key())
-        remote = open_remote(os.fspath(source))
-        with self._writing(damage_allowed=True):
-            report = synchronise(
-                self.log,
-                self.store,
-                remote,
-                persist_operation=self._persist,
-                full=full,
-                progress=progress,
-                source=os.fspath(source),
-            )
-            self._mend()
-            return replace(report, key_used_elsewhere=self._watch_key())
+            return rehearse(self.log, self.store, open_remote(place), full=full, source=place)
+        peers = KnownPeers(self._home.peers)
+        try:
+            report = self._exchange(place, full=full, progress=progress)
+        except (RemoteError, TrustError) as error:
+            remember_failed(peers, place, error)
+            raise
+        remember_met(peers, place, report, len(self.log))
+        return report
+
+    def peers(self) -> tuple[PeerInfo, ...]:
+        """The peers and places that this replica synced with, the one met last first.
+
+        Raises:
+            DamagedPeersError: what is remembered of them cannot be read.
+        """
+        return tuple(PeerInfo.of(peer, len(self.log)) for peer in KnownPeers(self._home.peers).read())
 
     def rekey(self, *, sign_in: bool = False) -> Rekeyed:
         """Take a new key: for a copied or restored replica, or one whose key signs elsewhere too.
@@ -801,6 +819,34 @@ class Replica:
         if use != read_key_use(self._home.key_use, key.public):
             write_key_use(self._home.key_use, use)
         return use.elsewhere
+
+    def _exchange(self, source: str, *, full: bool, progress: Progress) -> "SyncReport":
+        """A sync that holds the lock while something may be kept here, and not while it connects or sends."""
+        from conjoin.sync import dial, is_ticket, open_remote, synchronise, synchronise_with
+
+        exchange: Callable[..., SyncReport]
+        elsewhere: str | None = None
+        with translated_os_errors(self._home.path), ExitStack() as connected, ExitStack() as writing:
+            if is_ticket(source):
+                # A peer has one session of a key, and another one would end it.
+                patiently(SYNC_LOCK_SECONDS, lambda: connected.enter_context(ReplicaLock(self._home.dialling)))
+                peer = connected.enter_context(dial(source, self._key(), self.space))
+                exchange = partial(synchronise_with, peer=peer)
+            else:
+                exchange = partial(synchronise, remote=open_remote(source), full=full, source=source)
+
+            def received() -> None:
+                nonlocal elsewhere
+                self._mend()
+                elsewhere = self._watch_key()
+                writing.close()
+
+            patiently(SYNC_LOCK_SECONDS, lambda: writing.enter_context(self._writing(damage_allowed=True)))
+            with self.reading():
+                report = exchange(
+                    self.log, self.store, persist_operation=self._persist, progress=progress, received=received
+                )
+        return replace(report, key_used_elsewhere=elsewhere)
 
     @contextmanager
     def _signing(self) -> Generator[None]:

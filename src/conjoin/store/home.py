@@ -31,6 +31,8 @@ class Home:
         self.key_use = self.local / "key-use"
         self.running = self.local / "running"
         self.reading = self.local / "reading"
+        self.dialling = self.local / "dialling"
+        self.peers = self.local / "peers.json"
 
     @classmethod
     def of(cls, directory: Path) -> "Home":

@@ -1,10 +1,13 @@
 """One writer per replica: a lock file held by the operating system, so that a killed holder never leaves it locked."""
 
 import os
+import secrets
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from conjoin.errors import LockedError
 from conjoin.store.files import translated_os_errors
@@ -15,6 +18,8 @@ else:
     import fcntl
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+T = TypeVar("T")
 
 
 class ReplicaLock:
@@ -69,3 +74,15 @@ class ReplicaLock:
             where=str(self._path),
             hint="wait until it is done and run the command again",
         )
+
+
+def patiently(seconds: float, attempt: Callable[[], T]) -> T:
+    """What `attempt` gives, as soon as nobody else holds the lock that it takes; LockedError after so long."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return attempt()
+        except LockedError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.02 + secrets.randbelow(20) / 1000)

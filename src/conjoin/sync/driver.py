@@ -52,6 +52,7 @@ def synchronise(
     progress: Progress = SILENT,
     threads: int = 4,
     source: str = "",
+    received: Callable[[], None] = lambda: None,
 ) -> SyncReport:
     """Exchange operations and content with one remote; afterwards both hold what either could give.
 
@@ -65,6 +66,7 @@ def synchronise(
         progress: told the bytes of leaves as they move, from several threads.
         threads: leaves in flight, each of at most 4 MiB, of which a pull may hold a second copy to write.
         source: how the report names the remote; its own name when empty.
+        received: called once nothing more is kept here; what follows only reads.
 
     Raises:
         WrongSpaceError: the remote holds another space and not this one.
@@ -73,7 +75,7 @@ def synchronise(
     """
     outcome = Outcome()
     drive = Drive(store, remote, persist_operation, progress)
-    drive.run(visit(log, outcome, push=push, full=full), threads)
+    drive.run(visit(log, outcome, push=push, full=full, received=received), threads)
     return drive.report(outcome, log, source)
 
 
@@ -87,6 +89,7 @@ def synchronise_with(
     progress: Progress = SILENT,
     threads: int = 4,
     source: str = "",
+    received: Callable[[], None] = lambda: None,
 ) -> SyncReport:
     """Exchange operations and content with a live peer; arguments and result as of `synchronise`.
 
@@ -97,7 +100,7 @@ def synchronise_with(
     """
     outcome = Outcome()
     drive = Drive(store, peer, persist_operation, progress)
-    drive.run(session(log, outcome, secrets.token_hex(16), push=push), threads)
+    drive.run(session(log, outcome, secrets.token_hex(16), push=push, received=received), threads)
     return drive.report(outcome, log, source)
 
 
@@ -154,6 +157,8 @@ class Drive:
             missing=outcome.missing,
             root=views.root(log),
             failure=outcome.failure,
+            root_there=outcome.root_there,
+            lacking_there=outcome.lacking_there,
         )
 
     def answer(self, request: Request | Ask) -> Any:

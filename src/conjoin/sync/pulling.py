@@ -40,6 +40,8 @@ class Outcome:
     waiting: int = 0
     missing: tuple[Digest, ...] = ()
     failure: ConjoinError | None = None
+    root_there: Digest | None = None
+    lacking_there: int | None = None
 
     def refuse(self, name: str, error: ConjoinError, *, here: bool = False) -> None:
         """Note that the object `name` was not taken because of `error`; `here`: it is this replica's own copy."""

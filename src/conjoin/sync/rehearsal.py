@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from conjoin.log import Add, Log, parse
@@ -28,7 +29,7 @@ def rehearse(log: Log, store: Store, remote: Remote | Peer, *, full: bool = Fals
         drive.run(session(ahead, outcome, secrets.token_hex(16)), threads=1)
     else:
         drive.run(visit(ahead, outcome, full=full), threads=4)
-    return drive.report(outcome, ahead, source)
+    return replace(drive.report(outcome, ahead, source), root_there=None, lacking_there=None)
 
 
 class Rehearsal(Drive):

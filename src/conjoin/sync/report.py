@@ -23,7 +23,8 @@ class SyncReport:
     ancestors are known nowhere here; `missing` names the content digests (canonical order) of visible contributions,
     the base and its files that are not complete here; `failure` is why the remote could not be written, if it could
     not: everything that was pulled before is kept; `key_used_elsewhere` names an operation that this replica's key has
-    signed somewhere else.
+    signed somewhere else; `root_there` is the root that a live peer stated at the end; `lacking_there` counts the
+    operations here that the other side did not have at the end, None where that was not looked at.
     """
 
     source: str
@@ -39,3 +40,5 @@ class SyncReport:
     root: Digest
     failure: ConjoinError | None = None
     key_used_elsewhere: str | None = None
+    root_there: Digest | None = None
+    lacking_there: int | None = None

@@ -9,7 +9,7 @@ replica's own store (`sync.requests`), and whoever drives it sends the answers b
 3. Offer what the peer lacks; send the content that it asks for; tell it to take the operations.
 """
 
-from collections.abc import Container, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -52,10 +52,12 @@ Steps = Generator[Request | Ask, Any, None]
 A = TypeVar("A", bound=Answer)
 
 
-def session(log: Log, outcome: Outcome, nonce: str, *, push: bool = True) -> Steps:
+def session(
+    log: Log, outcome: Outcome, nonce: str, *, push: bool = True, received: Callable[[], None] = lambda: None
+) -> Steps:
     """The questions and requests of one sync of the replica whose log is `log`.
 
-    `nonce` is 16 random bytes in hex, new for every session.
+    `nonce` is 16 random bytes in hex, new for every session. `received` is called once nothing more is kept here.
 
     Raises:
         PeerRefusedError: the peer does not answer this replica.
@@ -65,6 +67,7 @@ def session(log: Log, outcome: Outcome, nonce: str, *, push: bool = True) -> Ste
     talk = _Talk(log, nonce, outcome)
     ahead = yield from talk.learn()
     complete = yield from pull(log, ahead, Offered(_Everything(), _ask_for_all), outcome)
+    received()
     if push:
         try:
             yield from talk.give(complete)
@@ -123,6 +126,7 @@ class _Talk:
     def _hello(self, question: Hello) -> Generator[Request | Ask, Any, Found]:
         found = yield from ask(question, Found)
         self._theirs |= {holding.author: holding for holding in found.holdings}
+        self._outcome.root_there = found.root
         if question.ranges:
             self._wanted = found.wanted
         return found
@@ -143,12 +147,15 @@ class _Talk:
         """Offer what the peer lacks, send the content it asks for, and let it take the operations."""
         now = Comparison(self._log, self._nonce)
         operations = now.lacking(self._theirs.values())
+        self._outcome.lacking_there = len(operations)
         if not operations and not self._wanted:
             return
         wanted = Wanted(())
+        refusals: set[Digest] = set()
         for batch, last in batches(operations):
             wanted = yield from ask(Offer(tuple(o.envelope for o in batch), last), Wanted)
             for refused, code in wanted.refused:
+                refusals.add(refused)
                 self._outcome.refuse(refused, PeerRefusedError(f"the peer refuses it: {code}"))
         for name in wanted.names:
             manifest = complete.get(parse_manifest(name) or Digest(""))
@@ -156,6 +163,8 @@ class _Talk:
                 yield from self._give_content(name, manifest, complete.get(self._log.genesis.base))
         taken = yield from ask(Take(), Taken)
         self._outcome.operations_out = min(taken.operations, len(operations))
+        self._outcome.lacking_there = sum(operation.id in refusals for operation in operations)
+        self._outcome.root_there = taken.root
 
     def _give_content(self, name: str, manifest: Manifest, base: Manifest | None) -> Steps:
         data = bytes_of((yield Read(name)))

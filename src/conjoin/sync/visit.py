@@ -80,8 +80,17 @@ class _There:
     leaves: frozenset[str] | None = None
 
 
-def visit(log: Log, outcome: Outcome, *, push: bool = True, full: bool = False) -> Steps:
+def visit(
+    log: Log,
+    outcome: Outcome,
+    *,
+    push: bool = True,
+    full: bool = False,
+    received: Callable[[], None] = lambda: None,
+) -> Steps:
     """The requests of one visit of the replica whose log is `log`; `full` lists all names, though much may be known.
+
+    `received` is called once nothing more is kept here.
 
     `log` grows only by operations for which a `Persist` request was carried out, and by what waits for ancestors; so
     a visit that is given up never leaves it ahead of what is durable.
@@ -98,6 +107,7 @@ def visit(log: Log, outcome: Outcome, *, push: bool = True, full: bool = False) 
         ahead = yield from _pull_operations(ahead, there, outcome)
     offered = Offered(there.manifests, lambda: _leaves_there(there, outcome))
     complete = yield from pull(log, ahead, offered, outcome)
+    received()
     if push:
         yield from _push(log, complete, there, outcome)
 
@@ -284,21 +294,23 @@ def _in_segments(log: Log, names: frozenset[str]) -> set[Digest]:
 # ---------------------------------------------------------------------------------------------------- pushing
 def _push(log: Log, complete: Mapping[Digest, Manifest], there: _There, outcome: Outcome) -> Steps:
     """Send what the remote lacks: complete content, then operations in causal order; stop when it cannot be written."""
+    held = _in_segments(log, there.segments)
+    lacking = [
+        one
+        for one in log.operations()
+        if one.id not in held and one.name not in there.operations and one.seq > there.settled.get(one.author, -1)
+    ]
+    outcome.lacking_there = len(lacking)
     for digest, manifest in complete.items():
         yield from _push_content(digest, manifest, there, outcome)
         if outcome.failure is not None:
             return
-    held = _in_segments(log, there.segments)
-    lacking = (
-        one
-        for one in log.operations()
-        if one.id not in held and one.name not in there.operations and one.seq > there.settled.get(one.author, -1)
-    )
     for packed in pack(lacking):
         outcome.failure = yield Push(packed.name, packed.data)
         if outcome.failure is not None:
             return
         outcome.operations_out += len(packed.operations)
+        outcome.lacking_there = len(lacking) - outcome.operations_out
     for evidence in evidence_of(log, ((fork.author, fork.seq) for fork in views.forks(log))):
         if evidence.name not in there.forks:
             outcome.failure = yield Push(evidence.name, evidence.data)
