@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Self
 
 from conjoin.errors import (
     BadTicketError,
+    ConjoinError,
     IntegrityError,
     NotAMemberError,
     NotPermittedError,
@@ -31,13 +33,16 @@ from conjoin.store.home import Home
 from conjoin.store.instance import check_instance
 from conjoin.store.keys import SigningKey, load_key
 from conjoin.store.lock import ReplicaLock, patiently
+from conjoin.store.peers import KnownPeer, KnownPeers
 from conjoin.sync.host import Host
-from conjoin.sync.messages import Answer, Hello, Offer, Question, Take
+from conjoin.sync.messages import Answer, Hello, Offer, Question, Take, Taken
 from conjoin.sync.peers.certificate import provide_certificate
 from conjoin.sync.peers.invites import Invites
+from conjoin.sync.peers.iroh_runtime import DEFAULT_RELAY, NO_RELAY, provide_endpoint_key
+from conjoin.sync.peers.iroh_server import IrohServer
 from conjoin.sync.peers.server import PeerServer
 from conjoin.sync.peers.sessions import Visitor
-from conjoin.sync.peers.ticket import Ticket, parse_address
+from conjoin.sync.peers.ticket import IrohAddress, Ticket, parse_address, parse_relay
 from conjoin.wire.digest import Digest
 from conjoin.wire.objects import parse_segment
 
@@ -60,6 +65,8 @@ class Serving:
     Args:
         path: the replica's directory.
         bind: `host:port` to listen at; port 0 takes a free one.
+        transports: of `TRANSPORTS`, those over which peers are answered.
+        relay: what iroh may be reached through: `none`, `default` for the relays of n0, or the URL of one.
         addresses: `host:port` for the ticket, where peers reach it otherwise than at `bind`.
         invite_seconds: also give a one-time invite, good for so long; None gives none.
         tell: called when a peer's session begins and when it ends, from another thread.
@@ -68,7 +75,8 @@ class Serving:
         NoReplicaError, CopiedReplicaError, KeyFileError: the replica cannot be served.
         NotPermittedError: an invite was asked for, and this replica's key is not an admin's.
         MissingExtraError: the packages for it are not installed.
-        UnreachableError: nothing can listen at `bind`.
+        UnreachableError: nothing can listen at `bind`, or no relay answers.
+        BadTicketError: `relay` or one of `addresses` is none.
     """
 
     def __init__(
@@ -76,30 +84,54 @@ class Serving:
         path: PathLike,
         *,
         bind: str = "127.0.0.1:0",
+        transports: Sequence[str] = TRANSPORTS[:1],
+        relay: str = NO_RELAY,
         addresses: Sequence[str] = (),
         invite_seconds: float | None = None,
         tell: Callable[[Visitor], None] = lambda _: None,
     ) -> None:
         served = _Served(Path(path).absolute())
         given = tuple(parse_address(address) for address in addresses)
-        certificate = served.home.local / "certificate.pem"
-        digest = provide_certificate(certificate)
-        self._server = PeerServer(served, bind, (certificate, digest), tell)
+        if relay not in (NO_RELAY, DEFAULT_RELAY):
+            parse_relay(relay)
+        self._servers: list[PeerServer | IrohServer] = []
         self._held = ExitStack()
+        self.address = ""
+        reached: tuple[str, ...] = ()
+        digest, iroh = Digest(""), None
+        if "https" in transports:
+            certificate = served.home.local / "certificate.pem"
+            digest = provide_certificate(certificate)
+            server = PeerServer(served, bind, (certificate, digest), tell)
+            self._servers.append(server)
+            self.address = server.address
+            reached = given or _reachable(server.address)
         invite = "" if invite_seconds is None else served.give_invite(invite_seconds)
-        self.address = self._server.address
-        self.ticket = Ticket(given or _reachable(self.address), served.signer.public, digest, served.space, invite)
+        if "iroh" in transports:
+            key = provide_endpoint_key(served.home.local / "iroh.key")
+            endpoint = IrohServer(served, bind, key, relay, tell)
+            self._servers.append(endpoint)
+            self.address = self.address or endpoint.address
+            iroh = IrohAddress(endpoint.endpoint, given or _reachable(endpoint.address), endpoint.relay)
+        self.ticket = Ticket(reached, served.signer.public, digest, served.space, invite, iroh)
         self._store = served.batch
 
     def __enter__(self) -> Self:
-        self._held.enter_context(self._store())
-        self._held.enter_context(self._server)
+        self._held.enter_context(self._served.batch())
+        self._held.enter_context(self._remembering)
+        for server in self._servers:
+            self._held.enter_context(server)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._held.close()
+
+    def _told(self, visitor: Visitor) -> None:
+        if visitor.ended == "done":
+            self._remembering.submit(self._served.remember, visitor.key, visitor.host)
+        self._tell(visitor)
 
 
 class _Served:
@@ -120,6 +152,11 @@ class _Served:
         self._lock = threading.RLock()
         self._stamp: tuple[tuple[str, int], ...] = ()
         self._stamped_ns = 0
+
+    @property
+    def operations(self) -> int:
+        """How many operations the log has; read while it is not changed."""
+        return len(self._log)
 
     def batch(self) -> AbstractContextManager[None]:
         """While peers are served, leaves are made durable together, before the manifest that names them."""
@@ -178,6 +215,13 @@ class _Served:
             patiently(seconds, lambda: held.enter_context(ReplicaLock(self.home.lock)))
             yield
 
+    def remember(self, key: str, desk: object) -> None:
+        """Remember a peer that came, and that it has by now what was here then."""
+        if isinstance(desk, _Desk) and desk.held:
+            met = KnownPeer(key, "", "", int(time.time()), operations=desk.held, lacking=0)
+            with suppress(ConjoinError):  # a hint that cannot be kept fails nobody
+                KnownPeers(self.home.peers).met(met)
+
     def _used(self, invite: str) -> bool:
         with self._process_lock(INVITE_LOCK_SECONDS):
             return self._invites.use(invite, time.time())
@@ -226,11 +270,16 @@ class _Served:
 
 
 class _Desk:
-    """A host whose log other peers and processes share."""
+    """A host whose log other peers and processes share.
+
+    Attributes:
+        held: how many operations of this replica its peer has, if it keeps what it is given.
+    """
 
     def __init__(self, served: _Served, host: Host) -> None:
         self._served = served
         self._host = host
+        self.held = 0
 
     def answer(self, question: Question) -> Answer:
         """See `Host`. Objects are given and taken without waiting for anybody.
@@ -241,9 +290,12 @@ class _Desk:
         match question:
             case Take():
                 with self._served.taking():
-                    return self._host.answer(question)
+                    answer = self._host.answer(question)
+                self.held += answer.operations if isinstance(answer, Taken) else 0
+                return answer
             case Hello() | Offer():
                 with self._served.telling(fresh=isinstance(question, Hello)):
+                    self.held = self._served.operations if isinstance(question, Hello) else self.held
                     return self._host.answer(question)
             case _:
                 return self._host.answer(question)
