@@ -1,4 +1,4 @@
-"""`conjoin demo`: a real merge in seconds, told as a story; uses the public API and shipped files only."""
+"""`conjoin demo`: real merges in seconds, told as stories; uses the public interfaces and shipped files only."""
 
 from conjoin.apps.demo.story import Story, run
 

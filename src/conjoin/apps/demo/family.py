@@ -5,7 +5,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +21,8 @@ Weights = Mapping[str, npt.NDArray[Any]]
 
 SITES: dict[str, tuple[int, ...]] = {"north": (0, 1, 2, 3), "south": (4, 5, 6), "west": (7, 8, 9)}
 """Each site and the digits it tuned the base on."""
+FEDERATION: dict[str, tuple[int, ...]] = {**SITES, "centre": (1, 2, 3, 4, 5), "east": (5, 6, 7, 8, 9)}
+"""The same for the five sites of the federation."""
 
 
 def shipped(name: str) -> bytes:
@@ -42,9 +44,9 @@ def shipped(name: str) -> bytes:
     return content
 
 
-def copy_out(folder: Path) -> dict[str, Path]:
-    """Write base and fine-tunes into `folder`, which exists; their paths by name."""
-    paths = {name: folder / f"{name}.safetensors" for name in ("base", *SITES)}
+def copy_out(folder: Path, sites: Iterable[str]) -> dict[str, Path]:
+    """Write the base and the sites' fine-tunes into `folder`, which exists; their paths by name."""
+    paths = {name: folder / f"{name}.safetensors" for name in ("base", *sites)}
     for path in paths.values():
         path.write_bytes(shipped(path.name))
     return paths

@@ -2,7 +2,7 @@
 
 import filecmp
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,22 +119,22 @@ def run(folder: Path) -> Story:
     Raises:
         OutputExistsError: `folder` exists. On any error nothing is left behind.
     """
-    with _new_folder(folder):
+    with new_folder(folder, "conjoin demo DIR"):
         (folder / "checkpoints").mkdir()
         (folder / "shared-folder").mkdir()
         (folder / "merged").mkdir()
-        paths = family.copy_out(folder / "checkpoints")
+        paths = family.copy_out(folder / "checkpoints", SITES)
         cast = _Cast(folder)
         Replica.init(folder / "north", paths["base"], name="digits")
         for site in ("south", "west"):
             Replica.clone(folder / "north", folder / site)
         _deliver(cast)
         endings = tuple(_resolve(cast, site) for site in SITES)
-        compared, identical = _compare([folder / "merged" / site for site in SITES])
+        compared, identical = compare([folder / "merged" / site for site in SITES])
         return Story(
             folder=folder,
             strategy=STRATEGY,
-            models=tuple(_model(name, path) for name, path in paths.items()),
+            models=tuple(describe(name, path, SITES) for name, path in paths.items()),
             steps=tuple(cast.steps),
             replicas=endings,
             identical=identical and len({(e.root, e.output) for e in endings}) == 1,
@@ -169,8 +169,9 @@ def _resolve(cast: _Cast, site: str) -> Ending:
     return Ending(site, tuple(cast.arrived[site]), replica.root, receipt.output, correct, rows)
 
 
-def _model(name: str, path: Path) -> Model:
-    digits = SITES.get(name, tuple(range(10)))
+def describe(name: str, path: Path, sites: Mapping[str, tuple[int, ...]]) -> Model:
+    """What the model of a site, or the base, reads correctly."""
+    digits = sites.get(name, tuple(range(10)))
     loaded = family.weights(path)
     return Model(name, digits, *family.correct(loaded, digits), *family.correct(loaded))
 
@@ -186,7 +187,7 @@ def _pairwise(paths: dict[str, Path], order: tuple[str, ...]) -> Pairwise:
     return Pairwise(order, family.digest(model), *family.correct(model))
 
 
-def _compare(folders: list[Path]) -> tuple[tuple[str, ...], bool]:
+def compare(folders: list[Path]) -> tuple[tuple[str, ...], bool]:
     """The files of the folders, and whether all folders hold the same files with the same bytes."""
     names = [
         sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) for folder in folders
@@ -199,11 +200,15 @@ def _compare(folders: list[Path]) -> tuple[tuple[str, ...], bool]:
 
 
 @contextmanager
-def _new_folder(folder: Path) -> Generator[None]:
-    """Make `folder`, and take it away again if the demo does not reach its end."""
+def new_folder(folder: Path, command: str) -> Generator[None]:
+    """Make `folder`, and take it away again if the demo does not reach its end; `command` is what names another one.
+
+    Raises:
+        OutputExistsError: `folder` exists.
+    """
     if folder.exists() or folder.is_symlink():
         raise OutputExistsError(
-            "the demo's folder exists already", where=str(folder), hint="name another one: `conjoin demo DIR`"
+            "the demo's folder exists already", where=str(folder), hint=f"name another one: `{command}`"
         )
     folder.mkdir(parents=True)
     try:

@@ -1,13 +1,15 @@
-"""The demo's story as lines and tables for people; runs nothing."""
+"""The demo's stories as lines and tables for people; runs nothing."""
 
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from conjoin.apps.cli.render import count, short, table
+from conjoin.apps.demo.federation import Federation
 from conjoin.apps.demo.story import Story
 
 
@@ -65,14 +67,44 @@ def lines(story: Story) -> Iterable[Any]:
     models = count(len({p.digest for p in story.pairwise}), "different model")
     yield f"The same three files, {models}: another order, another result."
     yield ""
-    yield from _next(story)
+    yield from _next(story.folder)
 
 
-def _next(story: Story) -> Iterable[str]:
+def federation_lines(story: Federation) -> Iterable[Any]:
+    """How the federation ended; what happened before was told while it did."""
+    yield ""
+    yield table(
+        ("replica", "operations", "root", "output", "right"),
+        [
+            (e.replica, str(e.operations), short(e.root), short(e.output), share(e.correct, e.rows))
+            for e in story.replicas
+        ],
+        right=("operations", "right"),
+    )
+    yield ""
+    if story.identical:
+        yield f"Identical: the five folders hold the same {count(len(story.files_compared), 'file')}, byte for byte."
+    else:
+        yield "NOT identical: this should never happen; please report it."
+    base, *tuned = (share(model.correct, model.rows) for model in story.models)
+    yield f"Alone the base reads {base} right, the five models {', '.join(tuned)}."
+    yield ""
+    kill = story.kill
+    moved = kill.leaves_before + kill.leaves_after
+    damaged = count(kill.damaged, "object") if kill.damaged else "nothing"
+    yield f"The process of {kill.site} was killed when {kill.leaves_before} of {moved} leaves had come:"
+    yield f"{damaged} was damaged, and the next sync moved the other {kill.leaves_after}."
+    if "south" in story.events[-1].standings[0].visible:
+        yield "The model that south took back is there: centre had added it too, unknown to south."
+    yield ""
+    yield from _next(story.folder)
+
+
+def _next(folder: Path) -> Iterable[str]:
     """Commands that work in the folder as it is now."""
     yield "What to try next:"
     yield ""
-    yield f"  cd {shlex.quote(str(story.folder))}"
+    yield f"  cd {shlex.quote(str(folder))}"
     program = "conjoin" if shutil.which("conjoin") else shlex.quote(os.path.abspath(sys.argv[0]))
     yield f"  {program} -C north status"
     yield f"  {program} -C west log --graph"
