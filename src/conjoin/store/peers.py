@@ -5,6 +5,7 @@ Kept in `local/`, so it never leaves the replica. All of it is a hint: nothing i
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Self
@@ -144,19 +145,17 @@ class KnownPeers:
         return self._path.with_name(f"{self._path.stem}-damaged{self._path.suffix}")
 
     def _change(self, change: Callable[[dict[str, KnownPeer]], None]) -> None:
-        with translated_os_errors(self._path):
-            lock = ReplicaLock(self._path.with_suffix(".lock"))
-            with patiently(LOCK_SECONDS, lock.__enter__):
-                try:
-                    known = {peer.identity: peer for peer in self.read()}
-                except DamagedPeersError:
-                    os.replace(self._path, self._aside)
-                    known = {}
-                change(known)
-                peers = [asdict(peer) for peer in _fitting(known.values())]
-                data = canonical.encode({"format": FORMAT, "peers": peers})
-                write_durably(self._path.parent, self._path, data)
-                sync_directory(self._path.parent)
+        with translated_os_errors(self._path), ExitStack() as held:
+            patiently(LOCK_SECONDS, lambda: held.enter_context(ReplicaLock(self._path.with_suffix(".lock"))))
+            try:
+                known = {peer.identity: peer for peer in self.read()}
+            except DamagedPeersError:
+                os.replace(self._path, self._aside)
+                known = {}
+            change(known)
+            peers = [asdict(peer) for peer in _fitting(known.values())]
+            write_durably(self._path.parent, self._path, canonical.encode({"format": FORMAT, "peers": peers}))
+            sync_directory(self._path.parent)
 
 
 def _peers_in(data: bytes) -> list[KnownPeer]:
