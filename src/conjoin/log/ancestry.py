@@ -93,7 +93,9 @@ class Ancestry:
 
     def _joined(self, parents: Iterable[Digest]) -> Clock:
         """How far the pasts of `parents` reach together; one that lies in the past of another adds nothing to it."""
-        nodes = sorted((self._nodes[parent] for parent in parents), key=lambda node: node.height, reverse=True)
+        nodes = [self._nodes[parent] for parent in parents]
+        if len(nodes) > 1:
+            nodes.sort(key=lambda node: node.height, reverse=True)
         clock = nodes[0].clock if nodes else Clock()
         for node in nodes[1:]:
             if clock.count(node.branch) <= node.operation.seq:

@@ -113,16 +113,19 @@ class Log:
             check_space(operation, self.space)
         except WrongSpaceError as error:
             return Verdict("refused", operation, error)
-        absent = [parent for parent in operation.parents if not self.has(parent)]
-        lost = next((parent for parent in absent if parent in self._refused), None)
-        if lost is not None:
-            return self._refuse(operation, _after_refused(operation, lost, self._refused[lost]))
+        nodes = self._ancestry.nodes
+        absent = [parent for parent in operation.parents if parent not in nodes]
         if absent:
+            lost = next((parent for parent in absent if parent in self._refused), None)
+            if lost is not None:
+                return self._refuse(operation, _after_refused(operation, lost, self._refused[lost]))
             return self._wait(operation, absent)
         try:
             self._admit(operation)
         except ConjoinError as error:
             return self._refuse(operation, error)
+        if not self._room.waiting_for(operation.id):
+            return Verdict("admitted", operation, None, (operation,))
         admitted, refused = self._release(operation)
         return Verdict("admitted", operation, None, (operation, *admitted), refused)
 

@@ -298,14 +298,15 @@ def _envelopes(body: memoryview) -> tuple[bytes, ...]:
     """The operations in a body, each with its length before it."""
     if len(body) > OPERATIONS_BYTES_MAX + _LENGTH.size * OPERATIONS_MAX:
         raise ProtocolError(f"over {OPERATIONS_BYTES_MAX} bytes of operations in one message")
+    data = bytes(body)
     found: list[bytes] = []
-    place = 0
-    while place < len(body):
-        size = _LENGTH.unpack_from(body, place)[0] if place + _LENGTH.size <= len(body) else len(body)
+    place, end = 0, len(data)
+    while place < end:
+        size = _LENGTH.unpack_from(data, place)[0] if place + _LENGTH.size <= end else end
         place += _LENGTH.size
-        if size > len(body) - place or len(found) == OPERATIONS_MAX:
+        if size > end - place or len(found) == OPERATIONS_MAX:
             raise ProtocolError(f"an operation reaches beyond its message, or there are over {OPERATIONS_MAX}")
-        found.append(bytes(body[place : place + size]))
+        found.append(data[place : place + size])
         place += size
     return tuple(found)
 

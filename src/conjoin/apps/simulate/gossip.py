@@ -1,7 +1,7 @@
 """Replicas that push what they have, as frames: a log, a key and nothing on disk; what Tier 3 and epidemics run on.
 
-An operation is signed with Ed25519 and verified once in this process; a replica that gets the same bytes again only
-looks them up. Every message is a frame of the product's protocol, made and read anew.
+An operation is signed with Ed25519 and verified once in this process, or once by every replica; bytes that come again
+are only looked up. Every message is a frame of the product's protocol, made and read anew.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,20 +13,22 @@ from conjoin.testing.simulator.keys import Signer
 from conjoin.wire.contribution import Contribution
 from conjoin.wire.digest import Digest, merkle_root, sha256
 
-verified: Callable[[bytes], Operation] = lru_cache(1 << 17)(parse)
-"""An envelope's operation, verified when it is first seen."""
+Reader = Callable[[bytes], Operation]
+verified: Reader = lru_cache(1 << 17)(parse)
+"""An envelope's operation, verified when this process first sees it."""
 
 BASE = sha256(b"conjoin/simulate/base")
 
 
 class Replica:
-    """A log that is told of operations."""
+    """A log that is told of operations, which `read` verifies."""
 
-    def __init__(self, genesis: Operation, signer: Signer) -> None:
+    def __init__(self, genesis: Operation, signer: Signer, read: Reader = verified) -> None:
         self.log = Log.founded_by(genesis)
         self.signer = signer
+        self._read = read
         self._frame: tuple[int, bytes] = (0, b"")
-        self._greeting: tuple[int, Digest, bytes] = (0, Digest(""), b"")
+        self._greeting: tuple[int, bytes] = (0, b"")
 
     def add(self, weights: Digest) -> Operation:
         """Offer content to everybody."""
@@ -49,37 +51,34 @@ class Replica:
 
     def greeting(self) -> bytes:
         """The frame that says by a fingerprint what it has; made again only where it has more."""
-        return self._greeted()[2]
-
-    def knows(self, frame: bytes) -> bool:
-        """Whether whoever sends this greeting has just what this one has."""
-        message = decode(frame)
-        assert isinstance(message, Hello), "a greeting is a hello"
-        return message.ranges[0].fingerprint == self._greeted()[1]
-
-    def _greeted(self) -> tuple[int, Digest, bytes]:
         if self._greeting[0] != len(self.log):
             fingerprint = sha256("".join(self.log.heads()).encode())
             hello = Hello(self.log.space, "0" * 32, (Range("", "", fingerprint),), send=False)
-            self._greeting = (len(self.log), fingerprint, encode(hello))
-        return self._greeting
+            self._greeting = (len(self.log), encode(hello))
+        return self._greeting[1]
+
+    def knows(self, frame: bytes) -> bool:
+        """Whether whoever sends this greeting has just what this one has: then it is the greeting of this one."""
+        return frame == self.greeting()
 
     def hear(self, frame: bytes) -> int:
         """Take in a frame; how many operations were new."""
         message = decode(frame)
         assert isinstance(message, Offer), "replicas only offer"
-        offer, before = self.log.offer, len(self.log)
+        log, read, before = self.log, self._read, len(self.log)
         for envelope in message.operations:
-            offer(verified(envelope))
-        return len(self.log) - before
+            operation = read(envelope)
+            if not log.has(operation.id):
+                log.offer(operation)
+        return len(log) - before
 
 
-def found(replicas: int, base: Digest = BASE, label: str = "replica") -> list[Replica]:
-    """The replicas of a new open space."""
+def found(replicas: int, base: Digest = BASE, label: str = "replica", *, alone: bool = False) -> list[Replica]:
+    """The replicas of a new open space; `alone`: each verifies every operation itself."""
     signers = [Signer(f"{label} {number}") for number in range(replicas)]
     body = Genesis(base, merkle_root([]), "00" * 16, "simulated", Policy(open=True))
     genesis = parse(signers[0].seal(genesis_payload(signers[0].key, body)))
-    return [Replica(genesis, signer) for signer in signers]
+    return [Replica(genesis, signer, lru_cache(1 << 17)(parse) if alone else verified) for signer in signers]
 
 
 def all_pairs(replicas: Sequence[Replica], order: Sequence[tuple[int, int]]) -> int:
