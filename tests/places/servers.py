@@ -1,14 +1,20 @@
 """Real servers of objects on loopback, each a process of its own that ends with the test session; no place far away."""
 
+import base64
+import hashlib
+import hmac
 import http.client
+import http.server
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 
 RCLONE = shutil.which("rclone", path=Path(sys.executable).parent.as_posix()) or "rclone"
@@ -90,3 +96,76 @@ def moto_s3() -> Generator[S3]:
         assert asked.getresponse().status == 200
         asked.close()
         yield S3(f"http://127.0.0.1:{port}")
+
+
+ACCOUNT = "devstoreaccount1"
+ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""The account that every azurite has; its documentation prints the key."""
+
+
+@contextmanager
+def azurite(program: str) -> Generator[dict[str, str]]:
+    """`azurite-blob` with one container; gives what a user of it sets."""
+    port = free_port()
+    options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence", "--disableTelemetry"]
+    with running([program, *options, "--skipApiVersionCheck", "--silent"], port):
+        path, date, version = f"/{ACCOUNT}/{BUCKET}", formatdate(usegmt=True), "2021-08-06"
+        signed = "PUT" + "\n" * 12 + f"x-ms-date:{date}\nx-ms-version:{version}\n/{ACCOUNT}{path}\nrestype:container"
+        mac = hmac.new(base64.b64decode(ACCOUNT_KEY), signed.encode(), hashlib.sha256).digest()
+        headers = {
+            "Authorization": f"SharedKey {ACCOUNT}:{base64.b64encode(mac).decode()}",
+            "Content-Length": "0",
+            "x-ms-date": date,
+            "x-ms-version": version,
+        }
+        asked = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS_MAX)
+        asked.request("PUT", f"{path}?restype=container", headers=headers)
+        assert asked.getresponse().status == 201
+        asked.close()
+        yield {
+            "AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT,
+            "AZURE_STORAGE_ACCOUNT_KEY": ACCOUNT_KEY,
+            "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{ACCOUNT}",
+            "AZURE_ALLOW_HTTP": "true",
+        }
+
+
+@contextmanager
+def bending(port: int, bend: Callable[[str, bytes], bytes]) -> Generator[str]:
+    """A faulty line to an HTTP server: what it answers to a GET of a path goes through `bend`; gives the endpoint."""
+
+    class Line(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _carry(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS_MAX)
+            asked.request(self.command, self.path, body, dict(self.headers))
+            answer = asked.getresponse()
+            data = answer.read()
+            asked.close()
+            if self.command == "GET" and answer.status == 200:
+                data = bend(self.path, data)
+            self.send_response_only(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "content-length", "connection"):
+                    self.send_header(name, value)
+            length = answer.getheader("Content-Length", "0") if self.command == "HEAD" else str(len(data))
+            self.send_header("Content-Length", length)
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_PUT = do_HEAD = _carry  # noqa: N815 (the library's names)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Line)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

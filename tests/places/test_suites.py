@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from conjoin.errors import ReadOnlyPlaceError
+from conjoin.errors import CredentialsError, NoSuchPlaceError, ReadOnlyPlaceError
 from conjoin.sync import open_remote
 from conjoin.sync.remotes import FolderRemote, Remote
 from conjoin.sync.remotes.bucket import BucketRemote
@@ -17,7 +17,7 @@ from conjoin.sync.remotes.generic import GenericRemote
 from conjoin.sync.remotes.web import WebRemote
 from conjoin.testing.remote_suite import RemoteSuite, leaf_of, some_objects
 from tests.places import servers
-from tests.places.servers import BUCKET, S3
+from tests.places.servers import BUCKET, S3, SECRET
 
 
 class TestRclone(RemoteSuite):
@@ -49,6 +49,48 @@ class TestMoto(RemoteSuite):
         for name, value in moto.environment.items():
             monkeypatch.setenv(name, value)
         return open_remote(f"s3://{BUCKET}/{prefix}/deeper")
+
+
+class TestGoogle(RemoteSuite):
+    """`gs://` against `moto_server`: obstore speaks Google's XML interface, which is that of S3."""
+
+    @pytest.fixture
+    def remote(self, moto: S3, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Remote:
+        monkeypatch.setenv("GOOGLE_BASE_URL", moto.endpoint)
+        monkeypatch.setenv("GOOGLE_ALLOW_HTTP", "true")
+        monkeypatch.setenv("GOOGLE_BEARER_TOKEN", SECRET)
+        return open_remote(f"gs://{BUCKET}/google/{prefix}")
+
+
+AZURITE = os.environ.get("CONJOIN_AZURITE", "")
+
+
+@pytest.fixture(scope="module")
+def azure() -> Iterator[dict[str, str]]:
+    with servers.azurite(AZURITE) as environment:
+        yield environment
+
+
+@pytest.mark.skipif(not AZURITE, reason="CONJOIN_AZURITE does not name azurite-blob")
+class TestAzure(RemoteSuite):
+    """`az://` against Microsoft's emulator, which is too large for every run.
+
+    `npm install --prefix /tmp/azurite azurite`, then
+    `CONJOIN_AZURITE=/tmp/azurite/node_modules/.bin/azurite-blob pytest tests/places -k Azure`.
+    """
+
+    @pytest.fixture
+    def remote(self, azure: dict[str, str], prefix: str, monkeypatch: pytest.MonkeyPatch) -> Remote:
+        for name, value in azure.items():
+            monkeypatch.setenv(name, value)
+        return open_remote(f"az://{BUCKET}/{prefix}")
+
+    def test_what_is_wrong_is_told(self, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(NoSuchPlaceError):
+            list(open_remote("az://nowhere/p").names("ops/"))
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "YW5vdGhlciBrZXk=")
+        with pytest.raises(CredentialsError, match="not accepted"):
+            list(open_remote(f"az://{BUCKET}/p").names("ops/"))
 
 
 class TestMemoryOfFsspec(RemoteSuite):
@@ -86,6 +128,44 @@ class TestSftp(RemoteSuite):
         place = FolderRemote(sftp[1] / prefix)
         assert {name: place.get(name) for name in place.names("")} == objects
         assert list((sftp[1] / prefix / ".tmp").iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def webdav(certificate: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    folder, both = tmp_path_factory.mktemp("webdav"), str(certificate[0])
+    options = ("--cert", both, "--key", both, "--user", "someone", "--pass", servers.SECRET)
+    with servers.rclone("webdav", folder, *options) as port:
+        yield port, folder
+
+
+class TestWebdav(RemoteSuite):
+    """`rclone serve webdav`, behind TLS of a private authority."""
+
+    @pytest.fixture
+    def remote(
+        self,
+        webdav: tuple[int, Path],
+        certificate: tuple[Path, Path],
+        prefix: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Remote:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))
+        remote = open_remote(f"webdav://someone:{servers.SECRET}@127.0.0.1:{webdav[0]}/{prefix}/deeper")
+        assert isinstance(remote, GenericRemote)
+        assert servers.SECRET not in remote.where
+        return remote
+
+    def test_the_layout_is_that_of_a_folder(self, remote: Remote, webdav: tuple[int, Path], prefix: str) -> None:
+        objects = some_objects()
+        for name, data in objects.items():
+            remote.put(name, data)
+        place = FolderRemote(webdav[1] / prefix / "deeper")
+        assert {name: place.get(name) for name in place.names("")} == objects
+
+    def test_a_wrong_password_is_told(self, remote: Remote, webdav: tuple[int, Path]) -> None:
+        with pytest.raises(CredentialsError, match="not accepted") as caught:
+            list(open_remote(f"webdav://someone:guessed-wrong@127.0.0.1:{webdav[0]}/p").names("ops/"))
+        assert "guessed-wrong" not in str(caught.value)
 
 
 class _Shown(FolderRemote):

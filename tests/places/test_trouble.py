@@ -6,14 +6,9 @@ import ssl
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from conjoin.errors import (
     AccessDeniedError,
@@ -22,6 +17,7 @@ from conjoin.errors import (
     NoSuchPlaceError,
     ReadOnlyPlaceError,
     RemoteError,
+    UnknownSourceError,
     UnreachableError,
 )
 from conjoin.sync import open_remote
@@ -81,6 +77,41 @@ def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
     assert "AZURE_STORAGE_ACCOUNT_NAME" in told(CredentialsError, lambda: open_remote("az://container/p"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "name", "value"),
+    [
+        ("gs", "GOOGLE_SERVICE_ACCOUNT", "/nowhere/key.json"),
+        ("gs", "GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json"),
+        ("az", "AZURE_STORAGE_ACCOUNT_KEY", "not base 64"),
+    ],
+)
+def test_credentials_that_cannot_be_read(scheme: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "someone")
+    monkeypatch.setenv(name, value)
+    assert "cannot be read" in told(CredentialsError, lambda: open_remote(f"{scheme}://{BUCKET}/p"))
+
+
+def test_a_google_bucket_that_is_not_there(moto: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_BASE_URL", moto.endpoint)
+    monkeypatch.setenv("GOOGLE_ALLOW_HTTP", "true")
+    monkeypatch.setenv("GOOGLE_BEARER_TOKEN", SECRET)
+    remote = open_remote("gs://nowhere-to-be-found/p")
+    assert "there is no such bucket" in told(NoSuchPlaceError, lambda: list(remote.names("ops/")))
+
+
+def test_a_place_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(507, b"") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        remote = open_remote(f"s3://{BUCKET}/p")
+        assert "it is full" in told(RemoteError, lambda: list(remote.names("ops/")))
+
+
+def test_webdav_without_a_server() -> None:
+    with pytest.raises(UnknownSourceError, match="names no server") as caught:
+        open_remote(f"webdav://someone:{SECRET}@/folder")
+    assert SECRET not in str(caught.value)
 
 
 def test_keys_and_region_come_from_the_files_of_the_command_line(
@@ -206,31 +237,6 @@ def test_an_object_beyond_the_limit_is_not_read() -> None:
     """It is announced as large as a disk and never sent: whoever read it would wait."""
     with answering(200, b"start", length=10**12) as endpoint, pytest.raises(RemoteError, match="more than 1000 bytes"):
         open_remote(endpoint).get(LEAF, 1000)
-
-
-def signed(subject: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey, *, authority: bool) -> bytes:
-    """A certificate for two days, as PEM."""
-    name = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)]) for text in (subject, "authority")]
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(name[0]).issuer_name(name[1]).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-    builder = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    builder = builder.add_extension(address, critical=False)
-    return builder.sign(by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A key and certificate for 127.0.0.1, and the private authority that signed it."""
-    folder = tmp_path_factory.mktemp("tls")
-    authority, place = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    (folder / "ca.pem").write_bytes(signed("authority", authority, authority, authority=True))
-    plain = serialization.NoEncryption()
-    key = place.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    (folder / "both.pem").write_bytes(key + signed("place", place, authority, authority=False))
-    return folder / "both.pem", folder / "ca.pem"
 
 
 def test_tls(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def open_generic(url: str) -> GenericRemote:
     """The meeting place at a URL of any scheme that fsspec knows.
 
     Raises:
-        UnknownSourceError: fsspec knows no such scheme.
+        UnknownSourceError: fsspec knows no such scheme, or the URL names no server.
         MissingExtraError: fsspec, or what it needs for this scheme, is not installed.
         RemoteError: the place cannot be reached.
     """
@@ -149,6 +149,8 @@ def open_generic(url: str) -> GenericRemote:
         raise MissingExtraError(
             f"{scheme}:// needs another package: {needs}", where=where, hint="install it with pip"
         ) from cause
+    except ConjoinError:
+        raise
     except Exception as error:  # noqa: BLE001 (see above)
         if scheme not in known:
             raise UnknownSourceError(
@@ -164,5 +166,8 @@ def _webdav(url: str) -> tuple[Any, str]:
     """The file system of `webdav://[user:password@]server/folder`, which always is behind TLS."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
+    if not host:
+        where = shown(url)
+        raise UnknownSourceError(f"{where} names no server", where=where, hint="write webdav://server/folder")
     user = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
     return package("fsspec", "cloud").filesystem("webdav", base_url=f"https://{host}", auth=user), parts.path

@@ -43,8 +43,15 @@ _CAUSES = (
         "{credentials}",
     ),
     _cause(
+        r"service account file|Invalid Access Key:",
+        CredentialsError,
+        "the credentials cannot be read",
+        "{credentials}",
+    ),
+    _cause(
         r"InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|TokenRefreshRequired|AuthenticationFailed|"
-        r"401 Unauthorized|HTTP Error 401|Unauthenticated|Authentication failed|Permission denied \(publickey",
+        r"failed to authenticate the request|401 Unauthorized|HTTP Error 401|received 401|Unauthenticated|"
+        r"Authentication failed|Permission denied \(publickey",
         CredentialsError,
         "the credentials were not accepted",
         "{credentials}",
@@ -57,7 +64,8 @@ _CAUSES = (
         "set AWS_REGION to the bucket's region",
     ),
     _cause(
-        r"AccessDenied|AllAccessDisabled|403 Forbidden|HTTP Error 403|lacked the necessary|Permission denied",
+        r"AccessDenied|AllAccessDisabled|403 Forbidden|HTTP Error 403|received 403|lacked the necessary|"
+        r"Permission denied",
         AccessDeniedError,
         "access is denied",
         "syncing needs the rights to list and to get, pushing also the right to put",
@@ -99,7 +107,13 @@ _CAUSES = (
         "run the command again: what was moved is kept",
     ),
     _cause(
-        r"(status code: |HTTP Error )(5\d\d|429|408)|SlowDown|ServiceUnavailable|InternalError",
+        r"No space left|Insufficient Storage|(status code: |HTTP Error |received )507|StorageFull|QuotaExceeded",
+        RemoteError,
+        "it is full",
+        "free some space there and run the command again: what was moved is kept",
+    ),
+    _cause(
+        r"(status code: |HTTP Error |received )(5\d\d|429|408)|SlowDown|ServiceUnavailable|InternalError",
         UnreachableError,
         "it fails at the moment",
         "run the command again later: what was moved is kept",
