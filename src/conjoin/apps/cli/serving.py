@@ -4,7 +4,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,22 @@ from conjoin.apps.cli.options import SPACES, AsJson, Quiet, Shell, Where, epilog
 if TYPE_CHECKING:
     from conjoin.serving import Serving
     from conjoin.sync.peers.sessions import Visitor
+
+
+Bind = Annotated[
+    str,
+    typer.Option(
+        "--bind", metavar="HOST:PORT", help="Where to listen. Port 0 takes a free one, host 0.0.0.0 all interfaces."
+    ),
+]
+Address = Annotated[
+    list[str] | None,
+    typer.Option("--address", metavar="HOST:PORT", help="Where others reach it, where that is not --bind."),
+]
+Inviting = Annotated[
+    bool, typer.Option("--invite", help="Whoever shows this ticket first becomes a member. Only admins can.")
+]
+Expires = Annotated[str, typer.Option("--expires", metavar="TIME", help="How long the invite is good: 30m, 24h, 7d.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,22 +46,10 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     ctx: typer.Context,
-    bind: Annotated[
-        str,
-        typer.Option(
-            "--bind", metavar="HOST:PORT", help="Where to listen. Port 0 takes a free one, host 0.0.0.0 all interfaces."
-        ),
-    ] = "127.0.0.1:0",
-    address: Annotated[
-        list[str] | None,
-        typer.Option("--address", metavar="HOST:PORT", help="Where others reach it, where that is not --bind."),
-    ] = None,
-    invite: Annotated[
-        bool, typer.Option("--invite", help="Whoever shows this ticket first becomes a member. Only admins can.")
-    ] = False,
-    expires: Annotated[
-        str, typer.Option("--expires", metavar="TIME", help="How long the invite is good: 30m, 24h, 7d.")
-    ] = "24h",
+    bind: Bind = "127.0.0.1:0",
+    address: Address = None,
+    invite: Inviting = False,
+    expires: Expires = "24h",
     where: Where = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -59,22 +64,17 @@ def serve(
     from conjoin.serving import Serving
 
     shell = Shell.of(ctx, where, as_json, quiet)
-    ended = threading.Event()
     printing = threading.Lock()
-
-    def end(number: int, frame: object) -> None:  # noqa: ARG001
-        ended.set()
 
     def tell(visitor: "Visitor") -> None:
         if not (shell.as_json or shell.quiet):
             from conjoin.apps.cli.render import show
 
             with printing:
-                show([_line(visitor)])
+                show([visit(visitor)])
                 sys.stdout.flush()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with until_interrupted() as ended:
         with shell.replica() as replica:
             path, name = replica.path, replica.name
         serving = Serving(
@@ -85,26 +85,49 @@ def serve(
             tell=tell,
         )
         with serving:
-            ticket = serving.ticket
-            value = {
-                "ticket": str(ticket),
-                "addresses": ticket.addresses,
-                "key": ticket.key,
-                "space": ticket.space,
-                "certificate": ticket.certificate,
-                "invite": invite,
-            }
             with printing:
-                shell.tell(value, brief=str(ticket), human=lambda: _panel(serving, name, expires if invite else ""))
+                shell.tell(
+                    described(serving),
+                    brief=str(serving.ticket),
+                    human=lambda: [*panel(serving, name, expires if invite else ""), "waiting for peers; Ctrl-C ends"],
+                )
                 sys.stdout.flush()
             while not ended.wait(0.5):  # a signal is noticed between two waits, whatever the system
                 pass
+
+
+@contextmanager
+def until_interrupted(interrupt: Callable[[], None] = lambda: None) -> Generator[threading.Event]:
+    """A block that is told to end by Ctrl-C or a termination instead of ending so: by an event, and by a call."""
+    ended = threading.Event()
+
+    def end(number: int, frame: object) -> None:  # noqa: ARG001
+        ended.set()
+        interrupt()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield ended
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _panel(serving: "Serving", name: str, expires: str) -> Iterable[Any]:
+def described(serving: "Serving") -> dict[str, Any]:
+    """What `--json` tells of a replica that is served."""
+    ticket = serving.ticket
+    return {
+        "ticket": str(ticket),
+        "addresses": ticket.addresses,
+        "key": ticket.key,
+        "space": ticket.space,
+        "certificate": ticket.certificate,
+        "invite": bool(ticket.invite),
+    }
+
+
+def panel(serving: "Serving", name: str, expires: str) -> Iterable[Any]:
+    """What people are told of a replica that is served; `expires` says how long its invite is good, if it has one."""
     from conjoin.apps.cli.render import short
 
     ticket = serving.ticket
@@ -117,7 +140,7 @@ def _panel(serving: "Serving", name: str, expires: str) -> Iterable[Any]:
     yield "waiting for peers; Ctrl-C ends"
 
 
-def _line(visitor: "Visitor") -> str:
+def visit(visitor: "Visitor") -> str:
     """What is said of a peer that came or went."""
     from conjoin.apps.cli.render import count, short, size
 
