@@ -57,6 +57,7 @@ SETTLED_NS = 100_000_000
 
 KINDS = ("fork", "ops", "seg")
 """The folders that hold operations."""
+TRANSPORTS = ("https", "iroh")
 
 
 class Serving:
@@ -90,7 +91,8 @@ class Serving:
         invite_seconds: float | None = None,
         tell: Callable[[Visitor], None] = lambda _: None,
     ) -> None:
-        served = _Served(Path(path).absolute())
+        self._served = served = _Served(Path(path).absolute())
+        self._tell = tell
         given = tuple(parse_address(address) for address in addresses)
         if relay not in (NO_RELAY, DEFAULT_RELAY):
             parse_relay(relay)
@@ -102,19 +104,22 @@ class Serving:
         if "https" in transports:
             certificate = served.home.local / "certificate.pem"
             digest = provide_certificate(certificate)
-            server = PeerServer(served, bind, (certificate, digest), tell)
+            server = PeerServer(served, bind, (certificate, digest), self._told)
             self._servers.append(server)
             self.address = server.address
             reached = given or _reachable(server.address)
         invite = "" if invite_seconds is None else served.give_invite(invite_seconds)
         if "iroh" in transports:
             key = provide_endpoint_key(served.home.local / "iroh.key")
-            endpoint = IrohServer(served, bind, key, relay, tell)
+            endpoint = IrohServer(served, bind, key, relay, self._told)
+            with ExitStack() as undone:
+                undone.callback(endpoint.close)
+                iroh = IrohAddress(endpoint.endpoint, given or _reachable(endpoint.address), endpoint.relay)
+                undone.pop_all()
             self._servers.append(endpoint)
             self.address = self.address or endpoint.address
-            iroh = IrohAddress(endpoint.endpoint, given or _reachable(endpoint.address), endpoint.relay)
         self.ticket = Ticket(reached, served.signer.public, digest, served.space, invite, iroh)
-        self._store = served.batch
+        self._remembering = ThreadPoolExecutor(1, thread_name_prefix="conjoin-remember")
 
     def __enter__(self) -> Self:
         self._held.enter_context(self._served.batch())

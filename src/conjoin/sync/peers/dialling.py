@@ -1,12 +1,20 @@
 """From a ticket to a peer one can ask; knows which ways to reach peers there are, and speaks none of them."""
 
 import os
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 
-from conjoin.errors import BadTicketError, WrongSpaceError
+from conjoin.errors import (
+    BadTicketError,
+    ConjoinError,
+    MissingExtraError,
+    UnreachableError,
+    WrongPeerError,
+    WrongSpaceError,
+)
 from conjoin.sync.peers.base import Peer
 from conjoin.sync.peers.handshake import Signer
+from conjoin.sync.peers.lines import TicketLine
 from conjoin.sync.peers.ticket import PREFIX, Ticket, parse_ticket
 from conjoin.wire.digest import Digest
 
@@ -43,15 +51,43 @@ def dial(ticket: str | os.PathLike[str], signer: Signer, space: Digest | None = 
         BadTicketError: it is no ticket.
         WrongSpaceError: it is for another space.
         UnreachableError, WrongPeerError, PeerRefusedError: see there.
+        MissingExtraError: the packages for it are not installed.
     """
-    from conjoin.sync.peers.https import HttpsLine
-
     read: Ticket = parse_ticket(os.fspath(ticket))
     if space is not None and read.space != space:
         raise WrongSpaceError(
             f"this replica is of space {space[:12]}, the ticket is for {read.space[:12]}", where=read.where
         )
-    with closing(HttpsLine(read, signer)) as line:
-        peer = TicketPeer(line.dial())
+    with ExitStack() as held:
+        peer = TicketPeer(_line(read, signer, held))
         peer.space = read.space
         yield peer
+
+
+def _line(ticket: Ticket, signer: Signer, held: ExitStack) -> TicketLine:
+    """The first line that reaches the peer, over HTTPS or else iroh, and that `held` closes."""
+    failures: list[ConjoinError] = []
+    for make in _ways(ticket):
+        with ExitStack() as attempt:
+            try:
+                line = make(ticket, signer)
+                attempt.callback(line.close)
+                line.dial()
+            except (UnreachableError, WrongPeerError, MissingExtraError) as error:
+                failures.append(error)
+            else:
+                held.push(attempt.pop_all())
+                return line
+    raise next((error for error in failures if isinstance(error, WrongPeerError)), failures[-1])
+
+
+def _ways(ticket: Ticket) -> Generator[Callable[[Ticket, Signer], TicketLine]]:
+    """What makes the lines that lead to a ticket's peer; the faster one first."""
+    if ticket.addresses:
+        from conjoin.sync.peers.https import HttpsLine
+
+        yield HttpsLine
+    if ticket.iroh is not None:
+        from conjoin.sync.peers.iroh import IrohLine
+
+        yield IrohLine

@@ -45,6 +45,8 @@ class TicketLine(Line):
     def __init__(self, ticket: Ticket, signer: Signer) -> None:
         self._ticket = ticket
         self._signer = signer
+        self._lost = False
+        """Whether asking again is in vain."""
 
     @property
     def where(self) -> str:
@@ -89,7 +91,7 @@ class TicketLine(Line):
             try:
                 return self._ask(frame, most, thinking)
             except UnreachableError:
-                if time.monotonic() - began + wait > RETRY_SECONDS:
+                if self._lost or time.monotonic() - began + wait > RETRY_SECONDS:
                     raise
             time.sleep(wait)
             wait = min(2 * wait, WAIT_SECONDS[1])
