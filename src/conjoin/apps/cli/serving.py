@@ -6,17 +6,39 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from conjoin.apps.cli.options import SPACES, AsJson, Quiet, Shell, Where, epilog
+from conjoin.errors import UsageError
 
 if TYPE_CHECKING:
     from conjoin.serving import Serving
     from conjoin.sync.peers.sessions import Visitor
 
 
+class Transport(StrEnum):
+    """Over what peers are answered."""
+
+    https = "https"
+    iroh = "iroh"
+    both = "both"
+
+
+Over = Annotated[
+    Transport,
+    typer.Option("--transport", help="Over what peers are answered; iroh goes by UDP and needs no open port."),
+]
+Relay = Annotated[
+    str,
+    typer.Option(
+        "--relay",
+        metavar="none|default|URL",
+        help="Which relay iroh uses where machines cannot reach each other; default: those of n0.",
+    ),
+]
 Bind = Annotated[
     str,
     typer.Option(
@@ -40,6 +62,7 @@ def register(app: typer.Typer) -> None:
         epilog=epilog(
             "conjoin -C site-a serve --invite",
             "conjoin serve --bind 0.0.0.0:4433 --address models.example.org:4433",
+            "conjoin serve --bind 0.0.0.0:0 --transport iroh --relay https://relay.example.org",
         ),
     )(serve)
 
@@ -48,6 +71,8 @@ def serve(
     ctx: typer.Context,
     bind: Bind = "127.0.0.1:0",
     address: Address = None,
+    transport: Over = Transport.https,
+    relay: Relay = "none",
     invite: Inviting = False,
     expires: Expires = "24h",
     where: Where = None,
@@ -59,6 +84,9 @@ def serve(
     Prints a ticket: others give it to `conjoin clone` and `conjoin sync`. Both sides prove their keys. In a closed
     space only members are answered, and whoever has a ticket with an invite. Other commands may work in this replica
     meanwhile. Needs `pip install 'conjoin[net]'`.
+
+    With `--transport iroh` peers are dialled by key, also through NAT where a relay is named: the relay passes on what
+    it cannot read, and learns both addresses, when and how much. Needs `pip install 'conjoin[p2p]'`, there as here.
     """
     from conjoin.apps.cli.upkeep import duration
     from conjoin.serving import Serving
@@ -80,6 +108,8 @@ def serve(
         serving = Serving(
             path,
             bind=bind,
+            transports=transports(transport, relay),
+            relay=relay,
             addresses=address or (),
             invite_seconds=duration(expires) if invite else None,
             tell=tell,
@@ -113,6 +143,17 @@ def until_interrupted(interrupt: Callable[[], None] = lambda: None) -> Generator
             signal.signal(number, handler)
 
 
+def transports(chosen: Transport, relay: str) -> tuple[str, ...]:
+    """What a replica is served over.
+
+    Raises:
+        UsageError: a relay is named that nothing would use.
+    """
+    if chosen is Transport.https and relay != "none":
+        raise UsageError(f"--relay {relay} is for iroh, and peers are answered over https", hint="--transport iroh")
+    return ("https", "iroh") if chosen is Transport.both else (chosen.value,)
+
+
 def described(serving: "Serving") -> dict[str, Any]:
     """What `--json` tells of a replica that is served."""
     ticket = serving.ticket
@@ -122,6 +163,7 @@ def described(serving: "Serving") -> dict[str, Any]:
         "key": ticket.key,
         "space": ticket.space,
         "certificate": ticket.certificate,
+        "iroh": ticket.iroh,
         "invite": bool(ticket.invite),
     }
 
@@ -132,7 +174,7 @@ def panel(serving: "Serving", name: str, expires: str) -> Iterable[Any]:
 
     ticket = serving.ticket
     named = f" ({name})" if name else ""
-    yield f"serving space {short(ticket.space)}{named} at {', '.join(ticket.addresses)}"
+    yield f"serving space {short(ticket.space)}{named} at {', '.join(ticket.places)}"
     if expires:
         yield f"the ticket makes one new member, within {expires}: give it to nobody else"
     yield from ("", "  on the other machine, once:", f"conjoin clone {ticket} DIR", "")
