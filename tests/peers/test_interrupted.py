@@ -25,6 +25,7 @@ from conjoin.errors import ConjoinError, DiskFullError, RemoteError
 from conjoin.replica import Replica
 from conjoin.serving import Serving
 from conjoin.sync.peers.https import HttpsLine
+from conjoin.sync.peers.lines import TicketLine
 from tests.peers.world import (
     CONJOIN,
     ENVIRONMENT,
@@ -40,6 +41,7 @@ from tests.peers.world import (
 )
 
 LEAVES = 60
+TRANSPORTS = pytest.mark.parametrize("transport", ["https", "iroh"])
 KILLS = 250 if FULL else 3
 
 
@@ -74,11 +76,14 @@ def assert_whole(replica: Path) -> None:
     assert Replica.open(replica).fsck().damage == ()
 
 
-def test_a_client_killed_at_any_moment_fetches_exactly_what_is_missing(founder: Path, member: Path) -> None:
+@TRANSPORTS
+def test_a_client_killed_at_any_moment_fetches_exactly_what_is_missing(
+    founder: Path, member: Path, transport: str
+) -> None:
     add(founder, 1)
     whole = objects(founder)
     moments = random.Random(5)
-    with Server(founder) as server:
+    with Server(founder, "--transport", transport) as server:
         partial = 0
         for turn in range(KILLS):
             replica = copy_replica(member, member.parent / f"killed-{turn}")
@@ -142,21 +147,22 @@ def test_a_bit_flipped_on_the_way_is_noticed_and_costs_one_question_more(founder
     assert_same_objects(founder, member)
 
 
+@TRANSPORTS
 def test_a_bit_flipped_by_the_other_end_is_refused(
-    founder: Path, member: Path, monkeypatch: pytest.MonkeyPatch
+    founder: Path, member: Path, transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What TLS carries faithfully is still judged by its digest."""
+    """What TLS or QUIC carries faithfully is still judged by its digest."""
     add(founder, 1)
-    real = HttpsLine.exchange
+    real = TicketLine.exchange
     flips = iter([True])
 
-    def bent(self: HttpsLine, frame: bytes) -> bytes:
+    def bent(self: TicketLine, frame: bytes) -> bytes:
         answer = real(self, frame)
         leaf = b'"name":"leaf/' in answer[:200] and b'"type":"object"' in answer[:400]
         return answer[:-1] + bytes([answer[-1] ^ 1]) if leaf and next(flips, False) else answer
 
-    with Serving(founder) as serving:
-        monkeypatch.setattr(HttpsLine, "exchange", bent)
+    with Serving(founder, transports=(transport,)) as serving:
+        monkeypatch.setattr(TicketLine, "exchange", bent)
         report = Replica.open(member).sync(str(serving.ticket))
         assert [refusal.code for refusal in report.refused] == ["E301"]
         assert len(report.missing) == 1
@@ -184,13 +190,14 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, folder: Path, after: int) -> Iter
         yield
 
 
+@TRANSPORTS
 @pytest.mark.parametrize("push", [False, True])
 def test_a_full_disk_on_the_receiving_side(
-    founder: Path, member: Path, push: bool, monkeypatch: pytest.MonkeyPatch
+    founder: Path, member: Path, push: bool, transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     giver, taker = (member, founder) if push else (founder, member)
     add(giver, 1)
-    with Serving(founder) as serving:
+    with Serving(founder, transports=(transport,)) as serving:
         before = objects(taker)
         with full_disk(monkeypatch, taker, after=LEAVES // 2):
             if push:
