@@ -69,8 +69,8 @@ if TYPE_CHECKING:
     from conjoin.wire.asset import Asset
     from conjoin.wire.manifest import Manifest
 
-SYNC_LOCK_SECONDS = 2.0
-"""So long a sync waits for another command that writes here, and for another sync with a live peer."""
+LOCK_SECONDS = 2.0
+"""So long a command waits for another one that writes here, as a replica in gossip does now and then."""
 GRACE_SECONDS = 24 * 3600.0
 """How long gc leaves content alone after it was last needed or written."""
 RETRACTED_ADDS_PER_OPERATION = 12
@@ -829,7 +829,7 @@ class Replica:
         with translated_os_errors(self._home.path), ExitStack() as connected, ExitStack() as writing:
             if is_ticket(source):
                 # A peer has one session of a key, and another one would end it.
-                patiently(SYNC_LOCK_SECONDS, lambda: connected.enter_context(ReplicaLock(self._home.dialling)))
+                patiently(LOCK_SECONDS, lambda: connected.enter_context(ReplicaLock(self._home.dialling)))
                 peer = connected.enter_context(dial(source, self._key(), self.space))
                 exchange = partial(synchronise_with, peer=peer)
             else:
@@ -841,7 +841,7 @@ class Replica:
                 elsewhere = self._watch_key()
                 writing.close()
 
-            patiently(SYNC_LOCK_SECONDS, lambda: writing.enter_context(self._writing(damage_allowed=True)))
+            writing.enter_context(self._writing(damage_allowed=True))
             with self.reading():
                 report = exchange(
                     self.log, self.store, persist_operation=self._persist, progress=progress, received=received
@@ -869,7 +869,8 @@ class Replica:
     @contextmanager
     def _writing(self, *, damage_allowed: bool = False) -> Generator[None]:
         """Hold the lock with the log as it is on disk now; operating system errors become ours."""
-        with translated_os_errors(self._home.path), ReplicaLock(self._home.lock):
+        with translated_os_errors(self._home.path), ExitStack() as held:
+            patiently(LOCK_SECONDS, lambda: held.enter_context(ReplicaLock(self._home.lock)))
             check_instance(self._home.instance)
             self.store.sweep()
             self.log, self.damaged = _read_log(self.store, self.space)

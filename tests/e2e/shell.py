@@ -20,6 +20,8 @@ _HEX = re.compile(r"(?<![0-9a-zA-Z])[0-9a-f]{8,64}(?![0-9a-zA-Z])")
 _OPENSSH = re.compile(r"AAAAC3NzaC1lZDI1NTE5[A-Za-z0-9+/=]+")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_AGO = re.compile(r"(?:just now|[0-9]+ (?:second|minute)s? ago)$", re.MULTILINE)
+_PEERS = re.compile(r"^(peer +where +has +met\n)─+", re.MULTILINE)
 _COST = re.compile(r"^(cost +)\S.*", re.MULTILINE)
 
 
@@ -101,6 +103,7 @@ def normalised(text: str, folder: Path) -> str:
     """`text` with digests numbered by first appearance at the same width; paths, times, keys and costs made equal."""
     text = text.replace(str(folder), "FOLDER")
     text = _OPENSSH.sub("OPENSSH-KEY", _FINGERPRINT.sub("SHA256:FINGERPRINT", _TIME.sub("TIME", text)))
+    text = _PEERS.sub(r"\1────", _AGO.sub("SOMETIME AGO", text))
     text = _COST.sub(r"\1FIGURES", text)
     numbers: dict[str, int] = {}
 

@@ -19,7 +19,8 @@ FORMAT = "conjoin/peers/1"
 PEERS_MAX = 128
 """More are not remembered: those that cannot be reached from here go first, then those not met for longest."""
 TEXT_CHARS_MAX = 4096
-NUMBER_MAX = 2**40
+NUMBER_MAX = 253_402_300_799
+"""The last second of the year 9999: times and counts are bounded alike."""
 FAILURE_CHARS_MAX = 200
 LOCK_SECONDS = 2.0
 _FILE_BYTES_MAX = 8 * 1024 * 1024

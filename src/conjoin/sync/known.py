@@ -20,7 +20,7 @@ def named_by(source: str) -> KnownPeer:
     """
     if is_ticket(source):
         ticket = parse_ticket(source).without_invite
-        return KnownPeer(ticket.key, str(ticket), ", ".join(ticket.addresses), 0)
+        return KnownPeer(ticket.key, str(ticket), ", ".join(ticket.places), 0)
     if "://" not in source:
         place = os.path.abspath(source)
         return KnownPeer("", place, place, 0)

@@ -1,6 +1,9 @@
 """Text and tables for people, readable at 80 columns and without colour; reads no replica and decides nothing."""
 
+import calendar
+import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from conjoin.executor import RunningReport
-    from conjoin.inventory import ContributionInfo, OperationInfo, Status
+    from conjoin.inventory import ContributionInfo, OperationInfo, PeerInfo, Status
     from conjoin.strategies.base import Parameter, Strategy
     from conjoin.sync.report import SyncReport
 
@@ -85,7 +88,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Seque
 
     made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in columns:
-        fold = name in ("title", "what", "summary", "meaning", "tensor", "arrived", "default", "order of arrival")
+        fold = name in (
+            "title",
+            "what",
+            "summary",
+            "meaning",
+            "tensor",
+            "arrived",
+            "default",
+            "order of arrival",
+            "where",
+        )
         made.add_column(name, justify="right" if name in right else "left", no_wrap=not fold, overflow="fold")
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
@@ -135,17 +148,65 @@ def status(state: "Status") -> Iterable[Any]:
     )
     yield ""
     yield contributions(state.contributions)
-    if state.missing_objects:
+    if state.peers:
+        yield ""
+        yield peers(state.peers)
+    if state.missing:
         yield f"{count(state.missing_objects, 'object')} missing: sync with a replica that has them before resolve"
+        for content in state.missing:
+            yield f"  {content.what}: {count(content.objects, 'object')}, {size(content.size_bytes)}"
     if state.key_used_elsewhere is not None:
         yield used_elsewhere(state.key_used_elsewhere)
     if state.unneeded_bytes:
         yield f"{size(state.unneeded_bytes)} are not needed any more: `conjoin gc` frees them"
     if state.damaged:
         yield f"{count(len(state.damaged), 'operation')} damaged: `conjoin fsck --repair-from SOURCE` mends them"
+    if state.peers_unreadable is not None:
+        yield state.peers_unreadable
     for author, seq, ids in state.forks:
         different = ", ".join(map(short, ids))
         yield f"key {short(author)} signed {len(ids)} different operations as number {seq}: {different}"
+
+
+def peers(known: Sequence["PeerInfo"]) -> "Table":
+    """The table of peers: who, where, when met last, and what they may not have."""
+    rows = [
+        (short(peer.key) if peer.key else "place", _path(peer.where) or "comes here", _lag(peer), ago(peer.met))
+        for peer in known
+    ]
+    return table(("peer", "where", "has", "met"), rows)
+
+
+def named(peer: "PeerInfo") -> str:
+    """A peer or place in a few words."""
+    return f"peer {short(peer.key)}" if peer.key else _path(peer.where)
+
+
+def _path(where: str) -> str:
+    """A folder as people would name it from here; anything else as it is."""
+    return min(where, os.path.relpath(where), key=len) if os.path.isabs(where) else where
+
+
+def _lag(peer: "PeerInfo") -> str:
+    """What a peer has, going by when it was met last."""
+    has = f"{count(peer.behind, 'operation')} behind" if peer.behind else "everything"
+    parts = [has if peer.met else "not known"]
+    if peer.waiting:
+        parts.append(f"{peer.waiting:,} of it wait here")
+    if peer.failed:
+        parts.append(f"failed {ago(peer.failed)}")
+    return ", ".join(parts)
+
+
+def ago(when: str) -> str:
+    """How long ago a time was, given as RFC 3339 in UTC; the empty text is never."""
+    if not when:
+        return "never"
+    seconds = int(time.time()) - calendar.timegm(time.strptime(when, "%Y-%m-%dT%H:%M:%SZ"))
+    for unit, unit_seconds in (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        if seconds >= unit_seconds:
+            return f"{count(seconds // unit_seconds, unit)} ago"
+    return "just now"
 
 
 def used_elsewhere(name: str) -> str:

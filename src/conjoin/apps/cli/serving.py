@@ -179,7 +179,6 @@ def panel(serving: "Serving", name: str, expires: str) -> Iterable[Any]:
         yield f"the ticket makes one new member, within {expires}: give it to nobody else"
     yield from ("", "  on the other machine, once:", f"conjoin clone {ticket} DIR", "")
     yield from ("  and then as often as you like:", f"conjoin -C DIR sync {ticket.without_invite}", "")
-    yield "waiting for peers; Ctrl-C ends"
 
 
 def visit(visitor: "Visitor") -> str:
