@@ -3,7 +3,7 @@
 import time
 from abc import abstractmethod
 
-from conjoin.errors import ConjoinError, PeerRefusedError, RemoteError, TrustError, UnreachableError
+from conjoin.errors import BusyPeerError, ConjoinError, PeerRefusedError, RemoteError, TrustError, UnreachableError
 from conjoin.log.fields import exact_fields, text_field
 from conjoin.sync.messages import (
     CODE_CHARS_MAX,
@@ -76,6 +76,7 @@ class TicketLine(Line):
         """See `Line`. What may be asked twice is asked again for a while when the connection breaks.
 
         Raises:
+            BusyPeerError: the peer cannot answer just now.
             UnreachableError: the peer went away, or is too slow.
             PeerRefusedError: it says that the session is over.
             ProtocolError: it sends too much.
@@ -90,6 +91,8 @@ class TicketLine(Line):
         while True:
             try:
                 return self._ask(frame, most, thinking)
+            except BusyPeerError:
+                raise
             except UnreachableError:
                 if self._lost or time.monotonic() - began + wait > RETRY_SECONDS:
                     raise
@@ -110,7 +113,8 @@ class TicketLine(Line):
         except TrustError:
             code, what = "", f"status {status}"
         if status in _LATER:
-            return UnreachableError(f"{self.where} does not answer now: {what}", where=at, hint=RUN_AGAIN)
+            kind = BusyPeerError if status == 503 else UnreachableError
+            return kind(f"{self.where} does not answer now: {what}", where=at, hint=RUN_AGAIN)
         if status == 401:
             what, hint = "it knows nothing of this session", f"it may have been started anew; {RUN_AGAIN}"
         elif code == "E406":
