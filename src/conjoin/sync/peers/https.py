@@ -74,7 +74,7 @@ class HttpsLine(TicketLine):
     def close(self) -> None:
         """See `Line`. The peer is told, if it can be reached."""
         try:
-            if self._token:
+            if self._token and self._gone is None:
                 self._post("leave", b"", MESSAGE_BYTES_MAX, CONNECT_SECONDS)
         except RemoteError:
             pass  # the session ends by itself

@@ -47,6 +47,9 @@ class TicketLine(Line):
         self._signer = signer
         self._lost = False
         """Whether asking again is in vain."""
+        self._gone: UnreachableError | None = None
+        """Why nothing is asked any more."""
+        self._answered = 0.0
 
     @property
     def where(self) -> str:
@@ -75,12 +78,16 @@ class TicketLine(Line):
     def exchange(self, frame: bytes) -> bytes:
         """See `Line`. What may be asked twice is asked again for a while when the connection breaks.
 
+        When nothing at all was answered for so long, the peer is gone: what is asked later fails at once.
+
         Raises:
             BusyPeerError: the peer cannot answer just now.
             UnreachableError: the peer went away, or is too slow.
             PeerRefusedError: it says that the session is over.
             ProtocolError: it sends too much.
         """
+        if self._gone is not None:
+            raise UnreachableError(self._gone.what, where=self._gone.where, hint=self._gone.hint)
         header = bytes(frame[4:1024])
         moves_object = b'"type":"get"' in header or b'"type":"put"' in header
         most = FRAME_BYTES_MAX if b'"name":"manifest/' in header else SMALL_FRAME_BYTES_MAX
@@ -90,12 +97,18 @@ class TicketLine(Line):
         began, wait = time.monotonic(), WAIT_SECONDS[0]
         while True:
             try:
-                return self._ask(frame, most, thinking)
+                answer = self._ask(frame, most, thinking)
             except BusyPeerError:
+                self._answered = time.monotonic()
                 raise
-            except UnreachableError:
-                if self._lost or time.monotonic() - began + wait > RETRY_SECONDS:
+            except UnreachableError as error:
+                if self._gone is not None or self._lost or time.monotonic() - began + wait > RETRY_SECONDS:
+                    if self._answered < began:
+                        self._gone = error
                     raise
+            else:
+                self._answered = time.monotonic()
+                return answer
             time.sleep(wait)
             wait = min(2 * wait, WAIT_SECONDS[1])
 
