@@ -24,7 +24,8 @@ from conjoin.sync.messages import (
     encode,
 )
 from conjoin.sync.peers.handshake import Transcript, hash_of_invite
-from conjoin.sync.peers.ticket import Ticket
+from conjoin.sync.peers.iroh_runtime import binding
+from conjoin.sync.peers.ticket import IrohAddress, Ticket
 from conjoin.wire.digest import Digest
 
 TARGET = Path(__file__).parents[1] / "docs" / "spec" / "vectors" / "peers.json"
@@ -53,6 +54,8 @@ def vectors() -> dict[str, Any]:
     transcript = Transcript(public[0], "11" * 32, public[1], "22" * 32, C, A)
     signed = {side: transcript.signed_by(side) for side in ("client", "server")}
     ticket = Ticket(("192.0.2.7:4433", "[2001:db8::1]:443"), public[1], C, A, INVITE)
+    endpoint = IrohAddress(public[0], ("192.0.2.7:4433",), "https://relay.example.org")
+    over_iroh = Ticket((), public[1], Digest(""), A, INVITE, endpoint)
     return {
         "frames": [{"hex": encode(message).hex(), "type": type(message).__name__.lower()} for message in MESSAGES],
         "handshake": {
@@ -69,6 +72,24 @@ def vectors() -> dict[str, Any]:
             "space": A,
         },
         "invite": {"hash": hash_of_invite(INVITE), "secret": INVITE},
+        "iroh": {
+            "binding": binding(bytes.fromhex(public[1]), bytes.fromhex(public[0])),
+            "client": public[0],
+            "server": public[1],
+            "ticket": {
+                "addresses": over_iroh.addresses,
+                "certificate": "",
+                "invite": INVITE,
+                "iroh": {
+                    "addresses": endpoint.addresses,
+                    "endpoint": endpoint.endpoint,
+                    "relay": endpoint.relay,
+                },
+                "key": public[1],
+                "space": A,
+                "text": str(over_iroh),
+            },
+        },
         "ticket": {
             "addresses": ticket.addresses,
             "certificate": C,

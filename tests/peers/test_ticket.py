@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conjoin.errors import BadTicketError
-from conjoin.sync.peers.ticket import Ticket, parse_address, parse_ticket
+from conjoin.sync.peers.ticket import IrohAddress, Ticket, parse_address, parse_ticket
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest
 
@@ -31,12 +31,27 @@ VALUE = {
     "space": "d" * 64,
     "version": 1,
 }
+IROH = {"addresses": ["192.0.2.7:9"], "endpoint": KEY, "relay": "https://relay.example.org:443/"}
 
 
 def test_a_ticket_is_read_as_it_was_written() -> None:
     assert parse_ticket(str(TICKET)) == TICKET
     assert parse_ticket(f"  {TICKET}\n") == TICKET
     assert parse_ticket(spelled(VALUE)) == Ticket(("127.0.0.1:1",), KEY, Digest("c" * 64), Digest("d" * 64))
+
+
+def test_a_ticket_names_an_endpoint_beside_or_instead_of_addresses() -> None:
+    beside = Ticket(("127.0.0.1:1",), KEY, Digest("c" * 64), Digest("d" * 64), "", IrohAddress(KEY, ("192.0.2.7:9",)))
+    relay = IrohAddress(KEY, (), "https://relay.example.org")
+    instead = Ticket((), KEY, Digest(""), Digest("d" * 64), "e" * 32, relay)
+    for ticket in (beside, instead):
+        assert parse_ticket(str(ticket)) == ticket
+    assert parse_ticket(spelled({**VALUE, "version": 2, "iroh": IROH})).places == (
+        "127.0.0.1:1",
+        "192.0.2.7:9 (iroh)",
+        "relay https://relay.example.org:443/",
+    )
+    assert "relay https://relay.example.org" in instead.where and "e" * 32 not in instead.where
 
 
 def test_an_invite_is_shown_in_the_ticket_only() -> None:
@@ -49,6 +64,16 @@ def test_an_invite_is_shown_in_the_ticket_only() -> None:
     [
         {"version": 2},
         {"version": "1"},
+        {"version": True},
+        {"iroh": IROH},
+        {"version": 2, "iroh": None},
+        {"version": 2, "iroh": {**IROH, "endpoint": "0" * 64}},
+        {"version": 2, "iroh": {**IROH, "relay": "http://relay.example.org"}},
+        {"version": 2, "iroh": {**IROH, "relay": "https://relay.example.org/path"}},
+        {"version": 2, "iroh": {**IROH, "relay": "", "addresses": []}},
+        {"version": 2, "iroh": {**IROH, "addresses": ["192.0.2.7:0"]}},
+        {"version": 2, "iroh": IROH, "addresses": []},
+        {"version": 2, "iroh": IROH, "certificate": ""},
         {"more": 1},
         {"key": "0" * 64},
         {"key": KEY.upper()},

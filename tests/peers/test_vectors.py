@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from conjoin.sync.messages import decode, encode
 from conjoin.sync.peers.handshake import Transcript
+from conjoin.sync.peers.iroh_runtime import binding
 from conjoin.sync.peers.ticket import parse_ticket
 
 TOP = Path(__file__).parents[2]
@@ -52,6 +53,19 @@ def test_the_ticket_and_the_invite() -> None:
     body = json.dumps({**given, "version": 1}, separators=(",", ":")).encode()
     assert "conjoin:" + base64.urlsafe_b64encode(body).decode().rstrip("=") == text
     assert str(parse_ticket(text)) == text
+    given = dict(VECTORS["iroh"]["ticket"])
+    text = given.pop("text")
+    body = json.dumps({**given, "version": 2}, separators=(",", ":")).encode()
+    assert "conjoin:" + base64.urlsafe_b64encode(body).decode().rstrip("=") == text
+    assert str(parse_ticket(text)) == text
     invite = VECTORS["invite"]
     secret = bytes.fromhex(invite["secret"])
     assert hashlib.sha256(b"conjoin/invite/1\n" + secret).hexdigest() == invite["hash"]
+
+
+def test_the_binding_to_a_connection_of_iroh() -> None:
+    given = VECTORS["iroh"]
+    server, client = (bytes.fromhex(given[side]) for side in ("server", "client"))
+    assert hashlib.sha256(b"conjoin/iroh/1\n" + server + client).hexdigest() == given["binding"]
+    assert binding(server, client) == given["binding"] != binding(client, server)
+    assert r"`conjoin/iroh/1\n`" in PAGE

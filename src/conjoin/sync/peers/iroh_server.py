@@ -30,6 +30,7 @@ from conjoin.sync.peers.iroh_runtime import (
     binding,
     cut,
     load,
+    numeric,
     receive,
     relay_mode,
     send,
@@ -97,7 +98,7 @@ class IrohServer:
         self._key = self._endpoint.id().to_bytes()
         self.endpoint: str = self._key.hex()
         bound = self._endpoint.bound_sockets()
-        self.address: str = next(a for a in bound if a.startswith("[") == at.startswith("["))
+        self.address: str = next(a for a in bound if a.startswith("[") == numeric(at).startswith("["))
 
     def __enter__(self) -> "IrohServer":
         self._thread.run(self._begin())
@@ -188,7 +189,6 @@ class IrohServer:
     async def _answer(self, guest: _Guest, stream: Any) -> None:
         """One question, its answer, and what it holds until the peer has taken that."""
         receiving, sending = stream.recv(), stream.send()
-        pace = partial(until, time.monotonic())
         try:
             async with AsyncExitStack() as held:
                 try:
