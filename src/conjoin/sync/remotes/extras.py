@@ -21,6 +21,6 @@ def package(name: str, extra: str, *, instead: str | None = None) -> Any:
         return importlib.import_module(name)
     except ImportError as cause:
         raise MissingExtraError(
-            f"this kind of place needs the package {name.partition('.')[0]}, and it cannot be imported: {cause}",
+            f"this needs the package {name.partition('.')[0]}, and it cannot be imported: {cause}",
             hint=f"`pip install '{instead or f'conjoin[{extra}]'}'`",
         ) from cause
