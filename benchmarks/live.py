@@ -1,7 +1,8 @@
-"""Content over HTTPS on loopback: `conjoin serve` and a sync, beside plain uvicorn and httpx of the same bytes.
+"""Content over HTTPS and iroh on loopback: `conjoin serve` and a sync, beside plain uvicorn and httpx.
 
-Both servers are processes of their own with the same certificate; both clients use four threads and take the same
-objects of 4 MiB. Ours also hashes every leaf, writes it durably, and takes the operations. Rounds alternate.
+Both HTTPS servers are processes of their own with the same certificate; both clients use four threads and take the
+same objects of 4 MiB. Ours also hashes every leaf, writes it durably, and takes the operations. Rounds alternate. A
+little is moved with iroh's bindings as they are shipped, which copy what they send byte by byte.
 """
 
 import secrets
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -23,10 +25,18 @@ from benchmarks.report import Part, Table, at_least
 from conjoin.replica import Replica
 from conjoin.sync.peers.certificate import pinned_context
 from conjoin.sync.peers.ticket import Ticket, parse_ticket
-from conjoin.wire.digest import LEAF_BYTES
+from conjoin.wire.digest import LEAF_BYTES, Digest
 
 THREADS = 4
 ROUNDS = 5
+LEAVES_UNMENDED = 2
+_UNMENDED = """
+import conjoin.sync.peers.iroh_runtime as runtime
+from conjoin.apps.cli import main
+
+runtime.mend_writer = lambda bindings: False
+main()
+"""
 _PLAIN = """
 import sys
 from pathlib import Path
@@ -54,25 +64,36 @@ def measure(context: Context) -> Part:
         one, two = folder / "one", folder / "two"
         Replica.init(one, _model(folder / "base.safetensors", 1), open=True).close()
         Replica.clone(one, two).close()
-        with _serving(one) as ticket, _plain(one, ticket) as port:
-            pulled: list[float] = []
-            pushed: list[float] = []
+        with _serving(one) as both, _plain(one, both) as port:
+            ticket = replace(both, iroh=None)
+            lines = {"HTTPS": ticket, "iroh": replace(both, addresses=(), certificate=Digest(""))}
+            pulled: dict[str, list[float]] = {line: [] for line in lines}
+            pushed: dict[str, list[float]] = {line: [] for line in lines}
             plain: list[float] = []
             for turn in range(ROUNDS):
-                before = _leaves(one)
-                Replica.open(one).add(_model(folder / "theirs.safetensors", leaves), partial=True)
-                new = sorted(_leaves(one) - before)
-                pulled.append(_rate(leaves, lambda: Replica.open(two).sync(str(ticket))))
-                plain.append(_rate(leaves, lambda new=new: _fetch(ticket, port, new)))
-                Replica.open(two).add(_model(folder / "mine.safetensors", leaves), partial=True)
-                pushed.append(_rate(leaves, lambda: Replica.open(two).sync(str(ticket))))
+                for line, to in lines.items():
+                    before = _leaves(one)
+                    Replica.open(one).add(_model(folder / "theirs.safetensors", leaves), partial=True)
+                    new = sorted(_leaves(one) - before)
+                    pulled[line].append(_rate(leaves, lambda to=to: Replica.open(two).sync(str(to))))
+                    if line == "HTTPS":
+                        plain.append(_rate(leaves, lambda new=new: _fetch(ticket, port, new)))
+                    Replica.open(two).add(_model(folder / "mine.safetensors", leaves), partial=True)
+                    pushed[line].append(_rate(leaves, lambda to=to: Replica.open(two).sync(str(to))))
                 print(f"live peers: round {turn + 1} of {ROUNDS}", flush=True)
-    table = Table(f"{leaves} leaves of 4 MiB over loopback HTTPS, {THREADS} threads", ("", "MB/s"))
-    rates = {"conjoin, pulled": pulled, "conjoin, pushed": pushed, "plain uvicorn and httpx": plain}
-    table.rows.extend([what, median(rate) / 1e6] for what, rate in rates.items())
+        with _serving(one, mended=False) as both:
+            Replica.open(one).add(_model(folder / "theirs.safetensors", LEAVES_UNMENDED), partial=True)
+            to = replace(both, addresses=(), certificate=Digest(""))
+            unmended = _rate(LEAVES_UNMENDED, lambda: Replica.open(two).sync(str(to)))
+    table = Table(f"{leaves} leaves of 4 MiB over loopback, {THREADS} threads", ("", "MB/s"))
+    for line in lines:
+        table.rows.append([f"conjoin over {line}, pulled", median(pulled[line]) / 1e6])
+        table.rows.append([f"conjoin over {line}, pushed", median(pushed[line]) / 1e6])
+    table.rows.append(["conjoin over iroh, pulled, its bindings as shipped", unmended / 1e6])
+    table.rows.append(["plain uvicorn and httpx", median(plain) / 1e6])
     part.tables.append(table)
-    part.goals.append(at_least("pulled and verified, times plain", median(pulled) / median(plain), 0.8))
-    part.goals.append(at_least("pushed and verified, times plain", median(pushed) / median(plain), 0.8))
+    part.goals.append(at_least("pulled and verified, times plain", median(pulled["HTTPS"]) / median(plain), 0.8))
+    part.goals.append(at_least("pushed and verified, times plain", median(pushed["HTTPS"]) / median(plain), 0.8))
     return part
 
 
@@ -97,8 +118,9 @@ def _rate(leaves: int, work: Callable[[], object]) -> float:
 
 
 @contextmanager
-def _serving(replica: Path) -> Iterator[Ticket]:
-    command = [sys.executable, "-m", "conjoin", "-C", str(replica), "-q", "serve"]
+def _serving(replica: Path, *, mended: bool = True) -> Iterator[Ticket]:
+    how = ["-m", "conjoin"] if mended else ["-c", _UNMENDED]
+    command = [sys.executable, *how, "-C", str(replica), "-q", "serve", "--transport", "both"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
