@@ -16,6 +16,7 @@ LONG = (
     "kill/test_flips.py",
     "e2e/test_story.py",
     "compat/test_three_sites.py",
+    "e2e/test_federation.py",
     "kill/test_kill_add.py",
     "determinism",
     "unit/test_kernels_backend.py",
