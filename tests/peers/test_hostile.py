@@ -18,7 +18,7 @@ from conjoin.errors import ConjoinError, PeerRefusedError
 from conjoin.replica import Replica
 from conjoin.store.keys import SigningKey
 from conjoin.sync.messages import OPERATIONS_MAX, Get, Hello, Offer, Put, Refused, Wanted, decode, encode
-from conjoin.sync.peers.certificate import pinned_context
+from conjoin.sync.peers.certificate import client_context
 from conjoin.sync.peers.https import HttpsLine
 from conjoin.sync.peers.ticket import Ticket, parse_ticket
 from conjoin.wire.digest import sha256
@@ -69,7 +69,7 @@ class Attacker:
     def socket(self) -> ssl.SSLSocket:
         """A bare TLS connection, to say what no client says."""
         host, _, port = self.ticket.addresses[0].rpartition(":")
-        return pinned_context(self.ticket.certificate).wrap_socket(socket.create_connection((host, int(port)), 30))
+        return client_context().wrap_socket(socket.create_connection((host, int(port)), 30))
 
     def head(self, *headers: str) -> bytes:
         lines = ("POST /conjoin/1/ask HTTP/1.1", "host: x", f"authorization: Bearer {self.line._token}", *headers)

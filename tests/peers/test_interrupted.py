@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import random
@@ -15,9 +16,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
-import httpx
 import pytest
+from urllib3 import HTTPResponse
 
 import conjoin.store.files as files_room
 import conjoin.sync.peers.lines as lines_room
@@ -256,13 +258,13 @@ def test_a_client_reaches_a_peer_through_a_proxy(founder: Path, member: Path, mo
 def test_an_answer_that_never_ends_is_left(founder: Path, member: Path) -> None:
     """A peer that sends more than a question allows is not read on."""
 
-    def endless() -> Iterator[bytes]:
-        while True:
-            yield b"x" * 65536
+    class Endless(io.RawIOBase):
+        def read1(self, size: int = -1) -> bytes:
+            return b"x" * size
 
     with Serving(founder) as serving:
         line = HttpsLine(serving.ticket, key_of(member))
     line._base = f"https://{serving.address}/"
-    line._client = httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=endless())))
+    line._pool = Mock(urlopen=lambda *_, **__: HTTPResponse(Endless(), status=200, preload_content=False))
     with pytest.raises(ConjoinError, match="bytes came"):
         line._post("ask", b"", 1_000_000, 1.0)

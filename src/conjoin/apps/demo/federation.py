@@ -154,7 +154,7 @@ def run(folder: Path, watch: Callable[[Event], None]) -> Federation:
         MissingExtraError: the packages for live peers are not installed.
         OutputExistsError: `folder` exists. On any error nothing is left behind, and no process runs on.
     """
-    for name in ("uvicorn", "starlette", "httpx"):
+    for name in ("uvicorn", "starlette", "urllib3"):
         package(name, "net")
     with new_folder(folder, "conjoin demo federation DIR"), Processes() as processes, _loopback_only():
         (folder / "checkpoints").mkdir()

@@ -5,9 +5,11 @@ Proxies of the environment (HTTPS_PROXY, NO_PROXY) are used; they carry what the
 
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from conjoin.errors import ProtocolError, RemoteError, UnreachableError, WrongPeerError
-from conjoin.sync.peers.certificate import pinned_context
+from conjoin.sync.peers.certificate import client_context
 from conjoin.sync.peers.handshake import MESSAGE_BYTES_MAX, Caller, Signer
 from conjoin.sync.peers.lines import (
     CONNECT_SECONDS,
@@ -20,9 +22,12 @@ from conjoin.sync.peers.ticket import Ticket
 from conjoin.sync.remotes.extras import package
 
 if TYPE_CHECKING:
-    import httpx
+    import urllib3
 
 PATH = "/conjoin/1/"
+CONNECTIONS_MAX = 16
+OK = 200
+_PIECE_BYTES = 256 * 1024
 
 
 class HttpsLine(TicketLine):
@@ -40,13 +45,8 @@ class HttpsLine(TicketLine):
         super().__init__(ticket, signer)
         self._token = ""
         self._base = ""
-        self._httpx = package("httpx", "net")
-        self._client: httpx.Client = self._httpx.Client(
-            verify=pinned_context(ticket.certificate),
-            timeout=self._httpx.Timeout(IDLE_SECONDS, connect=CONNECT_SECONDS),
-            limits=self._httpx.Limits(max_connections=16, max_keepalive_connections=16, keepalive_expiry=20),
-            headers={"accept-encoding": "identity", "user-agent": "conjoin"},
-        )
+        self._urllib3 = package("urllib3", "net")
+        self._pool: urllib3.PoolManager
 
     def dial(self) -> "HttpsLine":
         """See `TicketLine`; the first address that answers is taken."""
@@ -54,6 +54,7 @@ class HttpsLine(TicketLine):
         for address in self._ticket.addresses:
             self._base = f"https://{address}{PATH}"
             try:
+                self._pool = self._connections()
                 self._shake_hands()
             except (UnreachableError, WrongPeerError) as error:
                 failures.append(error)
@@ -61,6 +62,30 @@ class HttpsLine(TicketLine):
                 return self
         wrong = next((error for error in failures if isinstance(error, WrongPeerError)), None)
         raise wrong or failures[0]
+
+    def _connections(self) -> "urllib3.PoolManager":
+        """Connections that take the certificate of the ticket and no other, through the proxy of the environment."""
+        wanted: dict[str, Any] = {
+            "num_pools": 1,
+            "maxsize": CONNECTIONS_MAX,
+            "ssl_context": client_context(),
+            "assert_fingerprint": self._ticket.certificate,
+            "assert_hostname": False,
+        }
+        proxy = getproxies().get("https") or getproxies().get("all")
+        if proxy is None or proxy_bypass(urlsplit(self._base).hostname or ""):
+            return self._urllib3.PoolManager(**wanted)
+        url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        headers: dict[str, str] = {}
+        if url.username is not None:
+            name = f"{unquote(url.username)}:{unquote(url.password or '')}"
+            headers = self._urllib3.make_headers(proxy_basic_auth=name)
+        try:
+            place = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+            return self._urllib3.ProxyManager(place, proxy_headers=headers, **wanted)
+        except (ValueError, AssertionError) as cause:  # socks, or no URL
+            what = f"{self.where} cannot be reached through the proxy of the environment: {cause}"
+            raise UnreachableError(what, where=self._base, hint="HTTPS_PROXY names an http:// proxy") from cause
 
     def _shake_hands(self) -> None:
         caller = Caller(self._ticket, self._signer)
@@ -80,35 +105,48 @@ class HttpsLine(TicketLine):
             pass  # the session ends by itself
         finally:
             self._token = ""
-            self._client.close()
+            self._pool.clear()
 
     def _post(self, path: str, body: bytes, size_bytes_max: int, thinking_s: float) -> bytes:
         """The answer to one request, read no further than allowed."""
-        httpx = self._httpx
-        headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
-        timeout = httpx.Timeout(IDLE_SECONDS, connect=CONNECT_SECONDS, read=thinking_s, pool=None)
+        headers = {"accept-encoding": "identity", "user-agent": "conjoin"}
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token}"
+        # Until a connection has sent its first request, what bounds connecting bounds sending too.
+        timeout = self._urllib3.Timeout(connect=IDLE_SECONDS if self._token else CONNECT_SECONDS, read=thinking_s)
         try:
-            with self._client.stream(
-                "POST", self._base + path, content=body, headers=headers, timeout=timeout
-            ) as response:
+            response = self._pool.urlopen(
+                "POST",
+                self._base + path,
+                redirect=False,
+                retries=False,
+                body=body,
+                headers=headers,
+                timeout=timeout,
+                preload_content=False,
+                decode_content=False,
+            )
+            try:
                 data = self._read(response, size_bytes_max)
-        except httpx.HTTPError as cause:
+            except BaseException:
+                response.close()
+                raise
+            response.release_conn()
+        except self._urllib3.exceptions.HTTPError as cause:
             raise self._broken(cause) from cause
-        except httpx.InvalidURL as cause:
-            raise UnreachableError(f"{self.where} cannot be reached: {cause}", where=self._base) from cause
-        if response.status_code != httpx.codes.OK:
-            raise self._refused(response.status_code, data, self._base)
+        if response.status != OK:
+            raise self._refused(response.status, data, self._base)
         return data
 
     def _read(self, response: Any, size_bytes_max: int) -> bytes:
         pieces: list[bytes] = []
         size_bytes = 0
-        most = size_bytes_max if response.status_code == self._httpx.codes.OK else MESSAGE_BYTES_MAX
+        most = size_bytes_max if response.status == OK else MESSAGE_BYTES_MAX
         announced = response.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > most:
             raise ProtocolError(f"{announced} bytes are announced, at most {most} are read", where=self.where)
         began = time.monotonic()
-        for piece in response.iter_raw():
+        while piece := response.read1(_PIECE_BYTES):
             pieces.append(piece)
             size_bytes += len(piece)
             if size_bytes > most:
@@ -119,18 +157,18 @@ class HttpsLine(TicketLine):
 
     def _broken(self, cause: Exception) -> RemoteError:
         """The error for a request without an answer."""
-        text = str(cause)
-        if "not the one that the ticket names" in text:
+        kinds, text = self._urllib3.exceptions, str(cause)
+        if isinstance(cause, kinds.SSLError) and "ingerprint" in text:
             return WrongPeerError(
                 f"what answers at {self._base} shows another certificate than the ticket names",
                 where=self.where,
                 hint="ask for a new ticket; if the peer made no new certificate, somebody stands in between",
             )
-        if isinstance(cause, self._httpx.TimeoutException):
+        if isinstance(cause, kinds.NewConnectionError):
+            what = f"nothing answers there ({cause.__cause__ or text})"
+        elif isinstance(cause, kinds.TimeoutError):
             what = "it does not answer in time"
-        elif isinstance(cause, self._httpx.ConnectError):
-            what = f"nothing answers there ({text or 'connection refused'})"
-        elif isinstance(cause, self._httpx.ProxyError):
+        elif isinstance(cause, kinds.ProxyError):
             what = f"the proxy does not reach it ({text})"
         else:
             what = f"the connection broke ({text or type(cause).__name__})"
