@@ -1,4 +1,4 @@
-"""Content over HTTPS and iroh on loopback: `conjoin serve` and a sync, beside plain uvicorn and httpx.
+"""Content over HTTPS and iroh on loopback: a sync with `conjoin serve`, beside plain uvicorn and httpx of these bytes.
 
 Both HTTPS servers are processes of their own with the same certificate; both clients use four threads and take the
 same objects of 4 MiB. Ours also hashes every leaf, writes it durably, and takes the operations. Rounds alternate. A
@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from benchmarks.context import Context
 from benchmarks.report import Part, Table, at_least
 from conjoin.replica import Replica
-from conjoin.sync.peers.certificate import pinned_context
+from conjoin.sync.peers.certificate import client_context
 from conjoin.sync.peers.ticket import Ticket, parse_ticket
 from conjoin.wire.digest import LEAF_BYTES, Digest
 
@@ -77,7 +77,7 @@ def measure(context: Context) -> Part:
                     new = sorted(_leaves(one) - before)
                     pulled[line].append(_rate(leaves, lambda to=to: Replica.open(two).sync(str(to))))
                     if line == "HTTPS":
-                        plain.append(_rate(leaves, lambda new=new: _fetch(ticket, port, new)))
+                        plain.append(_rate(leaves, lambda new=new: _fetch(port, new)))
                     Replica.open(two).add(_model(folder / "mine.safetensors", leaves), partial=True)
                     pushed[line].append(_rate(leaves, lambda to=to: Replica.open(two).sync(str(to))))
                 print(f"live peers: round {turn + 1} of {ROUNDS}", flush=True)
@@ -142,11 +142,11 @@ def _plain(replica: Path, ticket: Ticket) -> Iterator[int]:
             process.terminate()
 
 
-def _fetch(ticket: Ticket, port: int, names: list[str]) -> None:
+def _fetch(port: int, names: list[str]) -> None:
     import httpx
 
     with (
-        httpx.Client(verify=pinned_context(ticket.certificate), trust_env=False) as client,
+        httpx.Client(verify=client_context(), trust_env=False) as client,
         ThreadPoolExecutor(THREADS) as pool,
     ):
         sizes = pool.map(lambda name: len(client.get(f"https://127.0.0.1:{port}/{name}").content), names)
