@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -155,8 +155,9 @@ def bending(port: int, bend: Callable[[str, bytes], bytes]) -> Generator[str]:
                     self.send_header(name, value)
             length = answer.getheader("Content-Length", "0") if self.command == "HEAD" else str(len(data))
             self.send_header("Content-Length", length)
-            self.end_headers()
-            self.wfile.write(data)
+            with suppress(OSError):  # whoever waited too long is gone
+                self.end_headers()
+                self.wfile.write(data)
 
         do_GET = do_PUT = do_HEAD = _carry  # noqa: N815 (the library's names)
 

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conjoin.errors import DiskFullError
+from conjoin.errors import DiskFullError, UnreachableError
 from conjoin.replica import Replica
 from conjoin.serving import Serving
-from conjoin.sync import open_remote
+from conjoin.sync import driver, open_remote
 from conjoin.sync.remotes import Remote
+from conjoin.sync.remotes import bucket as bucket_room
 from conjoin.wire.digest import leaf_digest
 from conjoin.wire.objects import parse_leaf
 from tests.peers.world import (
@@ -296,6 +298,42 @@ def test_a_bit_flipped_on_the_way_is_refused_and_fetched_again(
         again = Replica.open(member).sync(source)
     assert again.objects_in == 2, "the leaf that was refused, and the manifest that waited for it"
     assert not again.refused and not again.missing
+    assert_same_objects(founder, member)
+
+
+def test_a_bucket_that_falls_silent_in_the_middle_is_given_up_once(
+    founder: Path, member: Path, rclone: S3, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each of its leaves, of which there can be thousands; what came is kept."""
+    monkeypatch.setattr(bucket_room, "RETRIES_MAX", 0)
+    monkeypatch.setattr(bucket_room, "IDLE_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(driver, "IN_VAIN_MAX", 4)
+    add(founder)
+    for name, value in rclone.environment.items():
+        monkeypatch.setenv(name, value)
+    place = f"s3://{BUCKET}/{prefix}"
+    Replica.open(founder).sync(place)
+    port, before = urlsplit(rclone.endpoint).port, objects(member)
+    assert port is not None
+    came, again = [0], threading.Event()
+
+    def silent(path: str, data: bytes) -> bytes:
+        if "/leaf/" in path.partition("?")[0]:
+            came[0] += 1
+            if came[0] > TENSORS // 2:
+                again.wait(SECONDS_MAX)
+        return data
+
+    with servers.bending(port, silent) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        report = Replica.open(member).sync(place)
+        assert {refusal.code for refusal in report.refused} == {UnreachableError.code}
+        assert TENSORS // 2 < came[0] <= TENSORS // 2 + driver.IN_VAIN_MAX + 4, "four are on their way at once"
+        assert Replica.open(member).fsck().damage == ()
+        kept = objects(member) - before
+        again.set()
+        report = Replica.open(member).sync(place)
+    assert report.objects_in == len(objects(founder) - before - kept)
     assert_same_objects(founder, member)
 
 

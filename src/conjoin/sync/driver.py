@@ -7,7 +7,14 @@ from functools import partial
 from threading import Event, Lock, local
 from typing import Any
 
-from conjoin.errors import ConjoinError, EmptySourceError, IntegrityError, RemoteError, SeveralSpacesError
+from conjoin.errors import (
+    ConjoinError,
+    EmptySourceError,
+    IntegrityError,
+    RemoteError,
+    SeveralSpacesError,
+    UnreachableError,
+)
 from conjoin.log import Log, Operation, parse, views
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import Store, batch, holds
@@ -39,6 +46,9 @@ from conjoin.sync.session import Ask, session
 from conjoin.sync.visit import visit
 from conjoin.wire.digest import LEAF_BYTES, Digest
 from conjoin.wire.objects import parse_operation
+
+IN_VAIN_MAX = 8
+"""So many objects in a row may fail because the other side does not answer; no other one is moved then."""
 
 
 def synchronise(
@@ -122,6 +132,8 @@ class Drive:
         self._lock = Lock()
         self._local = local()
         self._sent: set[str] = set()
+        self._in_vain = 0
+        self._gone: ConjoinError | None = None
         self.stop = Event()
         self.bytes_in = 0
         self.bytes_out = 0
@@ -200,11 +212,22 @@ class Drive:
             self.objects_in += objects_in
             self.objects_out += objects_out
 
+    def _heard(self, error: ConjoinError | None) -> None:
+        """Note how moving an object ended: whether the other side is still there."""
+        with self._lock:
+            self._in_vain = self._in_vain + 1 if isinstance(error, UnreachableError) else 0
+            if self._in_vain >= IN_VAIN_MAX:
+                self._gone = error
+
     def _fetch(self, name: str, size_bytes_max: int) -> bytes | ConjoinError:
+        if self._gone is not None:
+            return self._gone
         try:
             data = self._remote.get(name, size_bytes_max)
         except (RemoteError, IntegrityError) as error:
+            self._heard(error)
             return error
+        self._heard(None)
         self._count(bytes_in=len(data))
         return data
 
@@ -284,7 +307,10 @@ class Drive:
         def move_one(leaf: WantedLeaf) -> ConjoinError | None:
             if self.stop.is_set():
                 return None
+            if self._gone is not None:
+                return self._gone
             error = move(leaf)
+            self._heard(error)
             self._progress.advance(leaf.size_bytes)
             return error
 
