@@ -51,7 +51,7 @@ def test_examples_of_a_strategy_parse(name: str) -> None:
 
 def test_every_command_of_the_design_is_there() -> None:
     wanted = "demo init clone invite whoami add retract sync status log show resolve verify fsck strategies"
-    wanted += " stats fit task audit gc rekey serve simulate"
+    wanted += " stats fit task audit gc rekey serve gossip simulate"
     assert sorted(COMMANDS) == sorted(wanted.split(" "))
 
 
