@@ -60,6 +60,7 @@ from conjoin.sync.peers.ticket import Ticket
 from tests.peers.test_interrupted import LEAVES, Killing, add, assert_whole
 from tests.peers.world import (
     FULL,
+    SMALL_BYTES,
     Server,
     assert_same_objects,
     conjoin,
@@ -122,6 +123,36 @@ class Visit:
     def closed(self) -> str:
         """Why the connection is closed, within a while."""
         return self.run(asyncio.wait_for(self.connection.closed(), 20))
+
+
+class Stream:
+    """Both halves of a stream that goes nowhere: what is written is read again; it is taken when the test says so."""
+
+    def __init__(self, held: bytes = b"") -> None:
+        self.held = bytearray(held)
+        self.finished, self.taken = asyncio.Event(), asyncio.Event()
+
+    def recv(self) -> Stream:
+        return self
+
+    def send(self) -> Stream:
+        return self
+
+    async def write_all(self, data: bytes) -> None:
+        self.held += data
+
+    async def read(self, size_bytes: int) -> bytes:
+        if not self.held:
+            await asyncio.sleep(60)
+        taken = bytes(self.held[:size_bytes])
+        del self.held[:size_bytes]
+        return taken
+
+    async def finish(self) -> None:
+        self.finished.set()
+
+    async def stopped(self) -> None:
+        await self.taken.wait()
 
 
 def _soon() -> Callable[[int], float]:
@@ -313,6 +344,29 @@ def test_slow_peers_are_cut_off_and_hold_nothing(folder: Path, taking: bool, mon
         assert served._servers[0]._answering._memory._free == MEMORY_BYTES_MAX
 
 
+def test_the_room_of_an_answer_is_held_until_the_peer_has_it(founder: Path, member: Path) -> None:
+    frame = encode(Get(next(iter(objects(founder, "leaf")))))
+    with serving(founder) as served:
+        server = served._servers[0]
+        assert isinstance(server, server_room.IrohServer)
+
+        async def asked() -> tuple[int, int]:
+            visitor = server._answering.begin(key_of(member).public)
+            leaving = asyncio.get_running_loop().call_later(60, print)
+            guest = server_room._Guest(None, None, leaving, visitor)  # type: ignore[arg-type]
+            stream = Stream(REQUEST.pack(ASK, len(frame)) + frame)
+            answering = asyncio.create_task(server._answer(guest, stream))
+            await stream.finished.wait()
+            held = server._answering._memory._free
+            stream.taken.set()
+            await answering
+            leaving.cancel()
+            return held, server._answering._memory._free
+
+        held, let_go = server._thread.run(asked())
+    assert held < MEMORY_BYTES_MAX - SMALL_BYTES and let_go == MEMORY_BYTES_MAX
+
+
 # ---------------------------------------------------------------------------------------------------- interrupted
 @pytest.mark.parametrize("push", [False, True])
 def test_a_server_that_ends_in_the_middle(founder: Path, member: Path, push: bool) -> None:
@@ -442,20 +496,6 @@ def test_bindings_that_look_otherwise_are_left_alone() -> None:
 
 def test_a_stream_moves_bytes_in_pieces_and_in_time(founder: Path) -> None:
     """What is sent in parts arrives as one; what does not come in time is given up."""
-
-    class Stream:
-        def __init__(self) -> None:
-            self.held = bytearray()
-
-        async def write_all(self, data: bytes) -> None:
-            self.held += data
-
-        async def read(self, size_bytes: int) -> bytes:
-            if not self.held:
-                await asyncio.sleep(60)
-            taken = bytes(self.held[:size_bytes])
-            del self.held[:size_bytes]
-            return taken
 
     async def moved() -> None:
         stream = Stream()
