@@ -29,7 +29,7 @@ class Transport(StrEnum):
 
 Over = Annotated[
     Transport,
-    typer.Option("--transport", help="Over what peers are answered; iroh goes by UDP and needs no open port."),
+    typer.Option("--transport", help="Over what peers are answered; iroh goes by UDP, and through NAT with --relay."),
 ]
 Relay = Annotated[
     str,
