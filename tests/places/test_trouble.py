@@ -85,6 +85,7 @@ def test_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
         ("gs", "GOOGLE_SERVICE_ACCOUNT", "/nowhere/key.json"),
         ("gs", "GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json"),
         ("az", "AZURE_STORAGE_ACCOUNT_KEY", "not base 64"),
+        ("az", "AZURE_STORAGE_SAS_TOKEN", "no-pairs-in-it"),
     ],
 )
 def test_credentials_that_cannot_be_read(scheme: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

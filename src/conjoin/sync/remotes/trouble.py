@@ -43,7 +43,7 @@ _CAUSES = (
         "{credentials}",
     ),
     _cause(
-        r"service account file|Invalid Access Key:",
+        r"service account file|Invalid Access Key:|SAS query pair",
         CredentialsError,
         "the credentials cannot be read",
         "{credentials}",
