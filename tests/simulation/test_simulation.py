@@ -7,8 +7,8 @@ import pytest
 from conjoin.testing.simulator import Run, Settings, shortcuts, simulate
 from conjoin.testing.simulator.liar import GARBAGE
 
-SEEDS = (0, 1, 3, 6, 7, 8)
-"""Keyed hashes; some end with a resolve, some see many floods. `conjoin simulate --seeds` makes any others."""
+SEEDS = (0, 3, 5, 8)
+"""Keyed hashes; some see many floods. `conjoin simulate --seeds` makes any others."""
 
 
 def assert_holds(run: Run, settings: Settings) -> None:

@@ -19,12 +19,14 @@ Model = Mapping[str, np.ndarray]
 
 
 def tensors_of(number: int) -> Model:
-    """Tensors named by a number; 0 stands for the base, and the second tensor is one of three."""
-    seeds = ((0, number), (1, number % 3))
-    return {
-        name: np.random.default_rng(seed).standard_normal(SHAPE, np.float32)
-        for name, seed in zip(TENSORS, seeds, strict=True)
-    }
+    """Tensors named by a number; 0 stands for the base, of which all others change a row, the second in two ways."""
+    tensors: dict[str, np.ndarray] = {}
+    for at, (name, change) in enumerate(zip(TENSORS, (number, number % 3), strict=True)):
+        tensors[name] = np.random.default_rng(at).standard_normal(SHAPE, np.float32)
+        if change:
+            row = np.random.default_rng((at, change))
+            tensors[name][change % SHAPE[0]] += row.standard_normal(SHAPE[1], np.float32)
+    return tensors
 
 
 def objects_of(tensors: Model) -> tuple[Digest, dict[str, bytes]]:

@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
-from conjoin.errors import ConjoinError
+from conjoin.errors import ConjoinError, MissingObjectError
 from conjoin.log import Operation, parse
+from conjoin.store.base import read_leaf
+from conjoin.sync.coding import can_code, encode_delta
 from conjoin.sync.host import Host
 from conjoin.sync.messages import (
+    Delta,
     Found,
     Get,
     Hello,
@@ -35,7 +38,7 @@ from conjoin.testing.simulator.node import Frames, Node
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest, sha256
 from conjoin.wire.envelope import PAYLOAD_TYPE, pre_authentication_encoding
-from conjoin.wire.objects import leaf_name, manifest_name
+from conjoin.wire.objects import leaf_name, manifest_name, parse_leaf
 
 BRANCH_MAX = 4
 """Operations of a lie at a time."""
@@ -55,7 +58,7 @@ def _header(frame: bytes, change: Callable[[bytes], bytes]) -> bytes:
 
 
 def _flip(chance: Random, frame: bytes) -> bytes:
-    at = chance.randrange(4, len(frame))
+    at = 4 + int(chance.random() * (len(frame) - 4))  # one draw, however long a difference is packed
     return frame[:at] + bytes([frame[at] ^ (1 << chance.randrange(8))]) + frame[at + 1 :]
 
 
@@ -86,6 +89,8 @@ class Liar(Node):
             (
                 lambda: self._equivocate(victims),
                 lambda: self._equivocate(victims),
+                lambda: self._disordered(victims),
+                lambda: self._disordered(victims),
                 lambda: self.begin(victim, self._offers(_envelopes(self._back_dated()))),
                 lambda: self.begin(victim, self._offers(self._forged())),
                 lambda: self.begin(victim, self._replayed(replays)),
@@ -129,12 +134,11 @@ class Liar(Node):
         letting = [o.id for o in self.log.operations() if o.type == "member" and o.body.get("key") == self.signer.key]
         return letting[:1] or [self.log.space]
 
-    def _branch(self) -> list[Operation]:
-        """Some operations after a point of its own chain, maybe an old one."""
-        mine = self._mine()
-        prev = self._chance.choice([None, *mine])
+    def _branch(self, points: Sequence[Operation | None], least: int = 1) -> list[Operation]:
+        """At least so many operations after one of `points` of its own chain, maybe an old one."""
+        prev = self._chance.choice(points)
         branch: list[Operation] = []
-        for _ in range(self._chance.randint(1, BRANCH_MAX)):
+        for _ in range(self._chance.randint(least, BRANCH_MAX)):
             prev = self._lie_after(prev)
             branch.append(prev)
         for operation in branch:
@@ -145,7 +149,15 @@ class Liar(Node):
     def _equivocate(self, victims: Sequence[Node]) -> None:
         """Two histories from one point, each told to another replica."""
         for victim in self._chance.sample(victims, min(2, len(victims))):
-            self.begin(victim, self._offers(_envelopes(self._branch())))
+            self.begin(victim, self._offers(_envelopes(self._branch([None, *self._mine()]))))
+
+    def _disordered(self, victims: Sequence[Node]) -> None:
+        """One history, to each in two conversations at once, so that its end may arrive before its beginning."""
+        known = [one for one in self._mine() if all(victim.log.has(one.id) for victim in victims)]
+        branch = self._branch([None, *known], 2)
+        for victim in victims:
+            for part in (branch[1:], branch[:1]):
+                self.begin(victim, self._offers(_envelopes(part)))
 
     def _back_dated(self) -> list[Operation]:
         """Operations that claim to have seen nothing but the beginning."""
@@ -180,7 +192,7 @@ class Liar(Node):
                 inner = yield encode(Put(name, self.disk.get(name)))
                 for leaf in _wanted(inner):
                     if self.disk.has(leaf):
-                        yield encode(Put(leaf, self._bent(self.disk.get(leaf))))
+                        yield encode(self._bent_leaf(leaf))
                 yield encode(Put(name, self.disk.get(name)))
         yield encode(Take())
 
@@ -250,8 +262,9 @@ class Liar(Node):
                     )
                 )
             case Object():
-                return (
-                    Object(answer.name, self._bent(answer.data)) if self._chance.random() < 0.7 else Refused("E302", "")
+                bent = self._bent(answer.data)
+                return self._chance.choice(
+                    (replace(answer, data=bent), Object(answer.name, bent), Refused(MissingObjectError.code, ""))
                 )
             case Taken():
                 return Taken(10**6, sha256(b"lie"))
@@ -259,6 +272,16 @@ class Liar(Node):
                 return Wanted((*answer.names, manifest_name(sha256(b"no")), leaf_name(sha256(b"no"))))
             case _:
                 return Take()
+
+    def _bent_leaf(self, name: str) -> Put:
+        """A leaf as it is, bent, or as a bent difference from another one."""
+        data, base = self.disk.get(name), self._chance.choice(self._leaves())
+        packing = self._chance.random() < 0.3 and can_code()
+        packed = encode_delta(data, read_leaf(self.disk, base), 4) if packing else None
+        return Put(name, self._bent(data)) if packed is None else Put(name, self._bent(packed), Delta(base, 4))
+
+    def _leaves(self) -> list[Digest]:
+        return [leaf for name in self.disk.written if (leaf := parse_leaf(name)) is not None]
 
     def _bent(self, data: bytes) -> bytes:
         """The bytes, or in half of the cases bytes of the same length that differ in one bit."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,13 @@ from conjoin.errors import (
     StoreError,
 )
 from conjoin.log import Log, Operation, draft, parse, views
-from conjoin.store.base import batch, holds
+from conjoin.store.base import batch, holds, read_leaf
 from conjoin.store.keyuse import KeyUse
-from conjoin.sync import synchronise
+from conjoin.sync.coding import can_code, decode_delta, encode_delta
 from conjoin.sync.host import Host
 from conjoin.sync.messages import (
     Answer,
+    Delta,
     Get,
     Object,
     Put,
@@ -50,11 +52,13 @@ from conjoin.sync.requests import (
     WantedLeaf,
 )
 from conjoin.sync.session import Ask, session
+from conjoin.sync.visit import visit
 from conjoin.testing.simulator.disk import CrashError, Disk, Image
 from conjoin.testing.simulator.keys import Signer
+from conjoin.testing.simulator.visiting import Visit
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest
-from conjoin.wire.objects import is_content, parse_manifest
+from conjoin.wire.objects import is_content, leaf_name, parse_manifest
 
 if TYPE_CHECKING:
     from conjoin.testing.simulator.network import Network
@@ -68,6 +72,12 @@ WAITING_MAX = 300
 """Operations that may wait for their ancestors at one replica."""
 HOSTS_MAX = 64
 """Lines that a replica keeps open for others; the oldest one is closed for a new one."""
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""When the simulated time begins."""
+AHEAD_MS_MAX = 10**12
+"""A clock goes up to three decades wrong, either way."""
+PAUSES_MS = (0, 0, 0, 0, 20, 200)
+"""Between two requests of a visit."""
 
 _TAKEN = b'"type":"taken"'
 _PAYLOAD_TYPE = b'"payloadType"'
@@ -98,7 +108,7 @@ class Node:
         use = KeyUse(self.signer.key, 1, space.id) if founder else KeyUse(self.signer.key)
         self.disk = Disk(chance, name, use)
         self.disk.put(space.name, space.envelope)
-        self.clock_ms_ahead = chance.randint(-(10**9), 10**9)
+        self._clock_ms_ahead = chance.randint(-AHEAD_MS_MAX, AHEAD_MS_MAX)
         self.running = True
         self.backups: list[Image] = []
         self.keys = [self.signer.key]
@@ -111,6 +121,7 @@ class Node:
         self._chance = chance
         self._conversations: dict[int, Conversation] = {}
         self._hosts: dict[tuple[str, int], Host] = {}
+        self._visit: Visit | None = None
         self._begun = 0
         self.log = self._read_log()
 
@@ -137,6 +148,7 @@ class Node:
         self.disk = self.disk.after_crash()
         self._conversations.clear()
         self._hosts.clear()
+        self._visit = None
 
     def start(self) -> None:
         """The machine starts again with what its disk holds."""
@@ -171,6 +183,12 @@ class Node:
         self.signer = new
 
     # ------------------------------------------------------------------------------------------------ writing
+    @property
+    def time(self) -> str:
+        """What its clock says, as operations state it; it goes wrong by decades and never back."""
+        now = EPOCH + timedelta(milliseconds=self.network.now_ms + self._clock_ms_ahead)
+        return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
     @property
     def key_used_elsewhere(self) -> bool:
         """Whether this replica has noticed that its key signs elsewhere."""
@@ -303,7 +321,8 @@ class Node:
             case Fetch(names, _):
                 found: list[bytes | ConjoinError] = []
                 for name in names:
-                    found.append((yield from _get(name)))
+                    answer = yield from _get(name)
+                    found.append(answer if isinstance(answer, ConjoinError) else answer.data)
                 return found
             case PullLeaves(_, leaves):
                 return (yield from self._pull_leaves(leaves))
@@ -331,10 +350,8 @@ class Node:
         failures: dict[str, ConjoinError] = {}
         with batch(self.disk):
             for leaf in leaves:
-                data = yield from _get(leaf.name)
                 try:
-                    if isinstance(data, ConjoinError):
-                        raise data
+                    data = yield from self._pull_leaf(leaf)
                     leaf.check(data)
                 except StoreError:
                     raise
@@ -348,26 +365,69 @@ class Node:
         failures: dict[str, ConjoinError] = {}
         for leaf in leaves:
             data = self._read(leaf.name)
-            answer = data if isinstance(data, ConjoinError) else (yield from _ask(Put(leaf.name, data)))
+            answer = data if isinstance(data, ConjoinError) else (yield from self._push_leaf(leaf, data))
             if not isinstance(answer, Wanted):
                 failures[leaf.name] = answer if isinstance(answer, ConjoinError) else PeerRefusedError("not taken")
         return failures
 
-    # ------------------------------------------------------------------------------------------------ meeting places
-    def visit(self, place: Place) -> tuple[int, int]:
-        """Sync with a meeting place, which takes one moment of the simulated time; returns operations in and out.
+    def _pull_leaf(self, leaf: WantedLeaf) -> Generator[bytes, bytes | ConjoinError, bytes]:
+        """A leaf that the peer gives, as a difference where both have one like it; unverified."""
+        like = self._like(leaf)
+        found = yield from _get(leaf.name, like)
+        if isinstance(found, ConjoinError):
+            raise found
+        if like is None or found.delta is None:
+            return found.data
+        return decode_delta(found.data, read_leaf(self.disk, like.base), like.item_bytes)
 
-        Raises:
-            CrashError: the machine stopped on the way.
-        """
-        place.begin(self._chance.getrandbits(64))
+    def _push_leaf(
+        self, leaf: WantedLeaf, data: bytes
+    ) -> Generator[bytes, bytes | ConjoinError, Answer | ConjoinError]:
+        """Give a leaf, as a difference where there is one like it, or whole if the peer does not have that."""
+        like = self._like(leaf)
+        packed = None if like is None else encode_delta(data, read_leaf(self.disk, like.base), like.item_bytes)
+        if packed is not None:
+            answer = yield from _ask(Put(leaf.name, packed, like))
+            if not (isinstance(answer, Refused) and answer.code == MissingObjectError.code):
+                return answer
+        return (yield from _ask(Put(leaf.name, data)))
+
+    def _like(self, leaf: WantedLeaf) -> Delta | None:
+        """How a leaf may travel as a difference, where this side has what it differs from."""
+        if leaf.like is None or not can_code() or not holds(self.disk, leaf_name(leaf.like)):
+            return None
+        return Delta(leaf.like, leaf.item_bytes)
+
+    # ------------------------------------------------------------------------------------------------ meeting places
+    def visit(self, place: Place) -> Outcome:
+        """Begin a visit to a meeting place; it goes on a request at a time. The outcome is filled until then."""
+        outcome = Outcome()
+        self._visit = Visit(visit(self.log, outcome), outcome, self.disk, place, self._persist)
+        self._visit_on(self._visit)
+        return outcome
+
+    @property
+    def visiting(self) -> bool:
+        """Whether a visit is under way."""
+        return self._visit is not None
+
+    def _visit_on(self, going: Visit) -> None:
+        """Let what a visit asks for happen, then others."""
+        if self._visit is not going:
+            return
         try:
-            report = synchronise(self.log, self.disk, place, persist_operation=self._persist, threads=1)
-        except ConjoinError:
-            return 0, 0
-        self.delivered += place.given
-        self._finished()
-        return report.operations_in, report.operations_out
+            try:
+                answer = going.go_on()
+            except (StopIteration, ConjoinError):
+                self._visit = None
+                self._finished()
+                return
+        except CrashError:
+            self.crash()
+            return
+        if isinstance(answer, list):
+            self.delivered += sum(operations_in(data) for data in answer if isinstance(data, bytes))  # pyright: ignore
+        self.network.after(self._chance.choice(PAUSES_MS), lambda: self._visit_on(going))
 
 
 def operations_in(frame: bytes) -> int:
@@ -389,11 +449,11 @@ def _ask(question: Question) -> Generator[bytes, bytes | ConjoinError, Answer | 
     return message
 
 
-def _get(name: str) -> Generator[bytes, bytes | ConjoinError, bytes | ConjoinError]:
+def _get(name: str, like: Delta | None = None) -> Generator[bytes, bytes | ConjoinError, Object | ConjoinError]:
     """An object that the peer gives, unverified, or the error that came in place of it."""
-    answer = yield from _ask(Get(name))
-    if isinstance(answer, Object) and answer.name == name:
-        return answer.data
+    answer = yield from _ask(Get(name, like))
+    if isinstance(answer, Object) and answer.name == name and answer.delta in (None, like):
+        return answer
     if isinstance(answer, Refused):
         missing = answer.code == MissingObjectError.code
         return MissingObjectError(answer.what) if missing else PeerRefusedError(answer.what)

@@ -6,7 +6,6 @@ from random import Random
 from conjoin.errors import RemoteError
 from conjoin.sync.remotes import MemoryRemote
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
-from conjoin.wire.objects import parse_operation
 
 
 class Place(MemoryRemote):
@@ -15,20 +14,13 @@ class Place(MemoryRemote):
     Attributes:
         failing: share of requests that fail.
         hiding: share of objects that a listing leaves out, as if it were an old one.
-        given: operations given in this visit.
     """
 
-    def __init__(self, *, failing: float = 0.0, hiding: float = 0.0) -> None:
+    def __init__(self, chance: Random, *, failing: float = 0.0, hiding: float = 0.0) -> None:
         super().__init__("place")
         self.failing = failing
         self.hiding = hiding
-        self.given = 0
-        self._chance = Random(0)
-
-    def begin(self, seed: int) -> None:
-        """Begin a visit, whose luck `seed` names: the driver's thread may ask once more than it needs to."""
-        self._chance = Random(seed)
-        self.given = 0
+        self._chance = chance
 
     def names(self, prefix: str, after: str = "") -> Iterator[str]:
         """See `Remote`."""
@@ -49,9 +41,7 @@ class Place(MemoryRemote):
     def get(self, name: str, size_bytes_max: int = MANIFEST_BYTES_MAX) -> bytes:
         """See `Remote`."""
         self._fail()
-        data = super().get(name, size_bytes_max)
-        self.given += parse_operation(name) is not None
-        return data
+        return super().get(name, size_bytes_max)
 
     def put(self, name: str, data: bytes) -> None:
         """See `Remote`."""

@@ -23,8 +23,6 @@ STEP_MS_MAX = 60
 """Between two steps."""
 ROUNDS = 2
 """So often every honest replica talks with the first one when the network is calm again; then all must be equal."""
-RESOLVED_EVERY = 30
-"""Of so many seeds the first few end with a resolve at every replica."""
 ROUNDS_WAITING = 4
 """So often more where operations wait at one replica for ancestors that another one has."""
 
@@ -96,7 +94,7 @@ class World:
         genesis = self._genesis(Signer(names[0], hashed=hashed))
         self.honest = [Node(name, genesis, self.network, self._chance, hashed=hashed) for name in names]
         self.liars = [Liar(name, genesis, self.network, self._chance, hashed=hashed) for name in lying]
-        self.place = Place(failing=0.03, hiding=0.1)
+        self.place = Place(self._chance, failing=0.03, hiding=0.1)
         self._contributions = 0
         founder = self.honest[0]
         keep(founder.disk, 0)
@@ -127,8 +125,8 @@ class World:
         self.run.operations = len(self.honest[0].log)
         self.run.forks = len(views.forks(self.honest[0].log))
         everyone = (*self.honest, *self.liars)
-        every, turn = {key for node in everyone for key in node.keys}, self.run.seed % RESOLVED_EVERY
-        strategy = checks.STRATEGIES[turn] if turn < len(checks.STRATEGIES) else None
+        every = {key for node in everyone for key in node.keys}
+        strategy = checks.strategy_of(self.run.seed)
         self.run.violations += checks.violations(self.honest, every, resolve_with=strategy)
         return self.run
 
@@ -173,8 +171,7 @@ class World:
         if node.disk.full:
             return
         added = contribution(node.disk, node.log.genesis.base, number)
-        time = f"20{self._chance.randint(0, 99):02}-01-01T00:00:00Z"  # clocks differ by decades
-        body = {"contribution": added.to_json(), "license": "", "time": time, "title": f"{node.name}: {number}"}
+        body = {"contribution": added.to_json(), "license": "", "time": node.time, "title": f"{node.name}: {number}"}
         self._wrote(node.write("add", body))
 
     def _retract(self, node: Node) -> None:
@@ -189,7 +186,8 @@ class World:
             node.sync_with(self._chance.choice(others))
 
     def _visit(self, node: Node) -> None:
-        node.visit(self.place)
+        if not node.visiting:
+            node.visit(self.place)
 
     def _fill(self, node: Node) -> None:
         node.disk.full = True
@@ -249,7 +247,7 @@ class World:
             if not node.running:
                 node.start()
         by_place = self._chance.random() < 0.4
-        clean = Place()
+        clean = Place(self._chance)
         for _ in range(ROUNDS + ROUNDS_WAITING * self._some_wait()):
             self._round(clean if by_place else None)
         # The other way must find nothing left to do.
@@ -270,12 +268,9 @@ class World:
         """Every honest replica visits the place, or talks with the first one; how many operations moved."""
         moved = 0
         for node in self.honest if place else self.honest[1:]:
-            if place:
-                moved += sum(node.visit(place))
-            else:
-                outcome = node.sync_with(self.honest[0])
-                self.network.run()
-                moved += outcome.operations_in + outcome.operations_out
+            outcome = node.visit(place) if place else node.sync_with(self.honest[0])
+            self.network.run()
+            moved += outcome.operations_in + outcome.operations_out
         return moved
 
 
