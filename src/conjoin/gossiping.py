@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from conjoin.errors import ConjoinError, DamagedPeersError, StoreError, WrongSpaceError
 from conjoin.inventory import PeerInfo
@@ -68,17 +67,16 @@ class Gossip:
         chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path = Path(path)
+        self._replica = Replica.open(path)
         self._partners = Partners(every_seconds, chance)
         self._clock = clock
         self._rounds = 0
         self._named = {named_by(source).identity: source for source in named}
-        with Replica.open(path) as replica:
-            for source in filter(is_ticket, named):
-                ticket = parse_ticket(source)
-                if ticket.space != replica.space:
-                    what = f"this replica is of space {replica.space[:12]}, the ticket is for {ticket.space[:12]}"
-                    raise WrongSpaceError(what, where=ticket.where)
+        for source in filter(is_ticket, named):
+            ticket = parse_ticket(source)
+            if ticket.space != self._replica.space:
+                what = f"this replica is of space {self._replica.space[:12]}, the ticket is for {ticket.space[:12]}"
+                raise WrongSpaceError(what, where=ticket.where)
 
     def pause(self) -> float:
         """How many seconds to wait before the next round."""
@@ -92,16 +90,17 @@ class Gossip:
         """Sync with one peer, if there is one. What goes wrong is told in the result, and never raised.
 
         Raises:
-            StoreError: the replica cannot even be opened.
+            StoreError: the replica cannot even be read.
         """
         self._rounds += 1
-        with Replica.open(self._path) as replica:
-            known = {_identity(peer): peer for peer in self.peers(replica)}
+        with self._replica as replica:
+            replica.refresh()
+            known = {_identity(peer): peer for peer in self.peers()}
             sources = {name: self._named.get(name, peer.source) for name, peer in known.items()}
             chosen = self._partners.draw([name for name, source in sources.items() if source], self._clock())
             report, error = None, None
             if chosen is not None:
-                report, error = self._sync(replica, chosen, sources[chosen], progress)
+                report, error = self._sync(chosen, sources[chosen], progress)
             return Round(
                 number=self._rounds,
                 peer=known[chosen] if chosen is not None else None,
@@ -109,25 +108,23 @@ class Gossip:
                 error=error,
                 root=replica.root,
                 visible=len(replica.visible),
-                peers=self.peers(replica),
+                peers=self.peers(),
             )
 
-    def peers(self, replica: Replica) -> tuple[PeerInfo, ...]:
-        """Everybody whom `replica` remembers or was told of, but itself."""
+    def peers(self) -> tuple[PeerInfo, ...]:
+        """Everybody whom the replica remembers or was told of, but itself."""
         try:
-            remembered = replica.peers()
+            remembered = self._replica.peers()
         except DamagedPeersError:  # the next sync that is completed begins a new file
             remembered = ()
         known = {_identity(peer) for peer in remembered}
         never = (named_by(source) for name, source in self._named.items() if name not in known)
-        told = (PeerInfo.of(peer, len(replica.log)) for peer in never)
-        return tuple(peer for peer in (*remembered, *told) if peer.key != replica.key)
+        told = (PeerInfo.of(peer, len(self._replica.log)) for peer in never)
+        return tuple(peer for peer in (*remembered, *told) if peer.key != self._replica.key)
 
-    def _sync(
-        self, replica: Replica, name: str, source: str, progress: Progress
-    ) -> tuple[SyncReport | None, ConjoinError | None]:
+    def _sync(self, name: str, source: str, progress: Progress) -> tuple[SyncReport | None, ConjoinError | None]:
         try:
-            report = replica.sync(source, progress=progress)
+            report = self._replica.sync(source, progress=progress)
         except ConjoinError as error:
             if not isinstance(error, StoreError):  # the other kind is this replica's own trouble
                 self._partners.failed(name, self._clock())

@@ -93,6 +93,7 @@ class Replica:
         self.space, self._key_path = self._home.read_config()
         self.store = self._home.open_store()
         self._signing_key: SigningKey | None = None
+        self._listed = _operation_names(self.store)
         self.log, self.damaged = _read_log(self.store, self.space)
 
     # ------------------------------------------------------------------ making and opening
@@ -239,6 +240,12 @@ class Replica:
             _configure(home, log, signing_key, key)
             remember_met(KnownPeers(home.peers), ticket, replace(report, lacking_there=0), len(log))
         return cls(path)
+
+    def refresh(self) -> None:
+        """Notice what other processes wrote to the log since it was read; costs little where they wrote nothing."""
+        amiss = self.damaged or self.log.waiting() or self.log.wanted()
+        if amiss or self._listed != _operation_names(self.store):
+            self._read_anew()
 
     def close(self) -> None:
         """Forget the private key."""
@@ -534,7 +541,7 @@ class Replica:
         """
         with translated_os_errors(self._home.path), ReplicaLock(self._home.lock):
             self.store.sweep()
-            self.log, self.damaged = _read_log(self.store, self.space)
+            self._read_anew()
             before = self._key_if_any()
             signer = self._signer(before, sign_in=sign_in)
             unfinished = self._home.local / "key.new"
@@ -731,11 +738,11 @@ class Replica:
                         continue
                     self.store.replace(name, data)
                     repaired.append(item.name)
-                self.log, self.damaged = _read_log(self.store, self.space)
+                self._read_anew()
                 if any(map(parse_segment, self.damaged)):  # the source may hold the same operations in other segments
                     synchronise(self.log, self.store, remote, push=False, persist_operation=self._persist)
                     repaired += self._mend()
-            self.log, self.damaged = _read_log(self.store, self.space)
+            self._read_anew()
         return FsckReport(objects, size_bytes, tuple(d for d in damage if d.name not in repaired), tuple(repaired))
 
     # ------------------------------------------------------------------ inside
@@ -873,11 +880,16 @@ class Replica:
             patiently(LOCK_SECONDS, lambda: held.enter_context(ReplicaLock(self._home.lock)))
             check_instance(self._home.instance)
             self.store.sweep()
-            self.log, self.damaged = _read_log(self.store, self.space)
+            self.refresh()
             self._watch_key()
             if not damage_allowed:
                 self._require_whole_log()
             yield
+
+    def _read_anew(self) -> None:
+        """Let the log be what lies in the store, and nothing else."""
+        self._listed = _operation_names(self.store)  # first: what comes meanwhile makes the next list another one
+        self.log, self.damaged = _read_log(self.store, self.space)
 
     def _named(self, prefix: str) -> list[Digest]:
         """The contributions that a prefix names: one by its digest, or all visible ones of an author by the key.
@@ -895,7 +907,7 @@ class Replica:
         """Refuse a log with gaps: what is visible is not known, and the operation after a lost one would be a fork."""
         lost = [f"operation {wanted}" for wanted in self.log.wanted()]
         if lost and not self.damaged:  # or another replica was writing here just while this one read
-            self.log, self.damaged = _read_log(self.store, self.space)
+            self._read_anew()
             lost = [f"operation {wanted}" for wanted in self.log.wanted()]
         if self.damaged or lost:
             damaged = [*self.damaged, *lost]
@@ -976,6 +988,11 @@ class Replica:
         """The adds that make a contribution visible, optionally of one author."""
         view = views.contributions(self.log).get(digest)
         return [] if view is None else [add for add in view.live if author in (None, add.author)]
+
+
+def _operation_names(store: ReplicaStore) -> frozenset[str]:
+    """The names of the objects that hold operations."""
+    return frozenset(name for kind in ("fork/", "ops/", "seg/") for name in store.names(kind))
 
 
 def _read_log(store: ReplicaStore, space: Digest) -> tuple[Log, tuple[str, ...]]:

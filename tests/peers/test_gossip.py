@@ -290,7 +290,7 @@ def test_a_round_tells_what_went_wrong_and_goes_on(one: Path) -> None:
     gossip.came(Replica.open(one).key)
     assert gossip.round().peer is not None, "it came by itself"
     itself = Gossip(one, [str(serving.ticket)])
-    assert [peer.key for peer in itself.peers(Replica.open(one))] == [Replica.open(other).key]
+    assert [peer.key for peer in itself.peers()] == [Replica.open(other).key]
 
 
 def test_peers_that_cannot_be_meant_are_refused_at_once(one: Path) -> None:
