@@ -46,7 +46,7 @@ def table6(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
     for ordering in range(1, 21):
         replicas = _contributing(models)
         gossiped_s, size_bytes = _gossip(replicas, _pairs(range(count), seed + ordering))
-        outputs, resolved_s = _resolved(replicas[:RESOLVING], models, "slerp")
+        outputs, resolved_s = _resolved(replicas[:RESOLVING], models)
         digests |= outputs
         different += len(roots(replicas)) - 1
         gossip_s, resolve_s = gossip_s + gossiped_s, resolve_s + resolved_s
@@ -82,7 +82,7 @@ def table7(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
     progress.advance(1)
     whole = _contributing(models)
     _gossip(whole, _pairs(range(count), seed + 1))
-    outputs, _ = _resolved([replicas[0], replicas[-1], whole[0]], models, "slerp")
+    outputs, _ = _resolved([replicas[0], replicas[-1], whole[0]], models)
     progress.advance(1)
     healed = roots(replicas)
     same = healed == roots(whole) and len(outputs) == 1
@@ -143,7 +143,7 @@ def table9(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
         models = _models(count, 64, seed)
         replicas = _contributing(models)
         gossip_s, _ = _gossip(replicas, _pairs(range(count), seed))
-        outputs, resolve_s = _resolved(replicas[:RESOLVING], models, "slerp")
+        outputs, resolve_s = _resolved(replicas[:RESOLVING], models)
         holds = holds and len(outputs) == 1 and len(roots(replicas)) == 1
         gossip_ms, resolve_ms = paper.TABLE9[count]
         merges = f"{count * (count - 1):,}"
@@ -197,12 +197,13 @@ def _came(replica: Replica) -> list[str]:
     return [weights for weights in dict.fromkeys(came) if weights in seen]
 
 
-def _resolved(replicas: Sequence[Replica], models: Models, strategy: str) -> tuple[set[str], float]:
-    """Digests of what the replicas resolve to, and the CPU seconds of all of them."""
+def _resolved(replicas: Sequence[Replica], models: Models) -> tuple[set[str], float]:
+    """Digests of what the replicas resolve to by SLERP, one model after the other as in the paper, and CPU seconds."""
     began = time.process_time()
     digests: set[str] = set()
     for replica in replicas:
-        merged = memory.resolve([models[weights] for weights in _came(replica)], strategy, seed=replica.log.space)
+        seen = [models[weights] for weights in _came(replica)]
+        merged = memory.resolve(seen, "slerp", seed=replica.log.space, reduce="fold")
         digests.add(hashed(np.ascontiguousarray(merged).tobytes()).hexdigest())
     return digests, time.process_time() - began
 
