@@ -18,7 +18,7 @@ from tests.peers.world import CONJOIN, ENVIRONMENT, FULL, assert_same_objects, m
 
 SERVER, CLIENT, PORT = "10.213.7.1", "10.213.7.2", 7117
 TENSORS, TENSOR_BYTES = 64, 512 * 1024
-LIMITS = {} if FULL else {"CONNECT_SECONDS": 0.5, "IDLE_SECONDS": 1.0, "RETRY_SECONDS": 1.0}
+LIMITS = {} if FULL else {"CONNECT_SECONDS": 2.0, "IDLE_SECONDS": 5.0, "RETRY_SECONDS": 3.0}
 SECONDS_MAX = 90.0 if FULL else 30.0
 """Within this time the client says that nobody answers: it waits for 30 s, and not so long for each leaf."""
 
@@ -119,35 +119,40 @@ def sync(cable: Cable, replica: Path, ticket: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_cable_pulled_in_the_middle_and_put_back(cable: Cable, folder: Path) -> None:
-    """The client says in time that nobody answers, keeps what came, and then fetches exactly what is missing."""
+@pytest.mark.parametrize("push", [False, True] if FULL else [False])
+def test_a_cable_pulled_in_the_middle_and_put_back(cable: Cable, folder: Path, push: bool) -> None:
+    """The client says in time that nobody answers, what came is kept, and then exactly what is missing moves."""
     founder = folder / "founder"
     Replica.init(founder, write_model(folder / "base.safetensors", 0, TENSORS, TENSOR_BYTES)).close()
     member = member_of(founder, folder / "member")
-    Replica.open(founder).add(write_model(folder / "m1.safetensors", 1, TENSORS, TENSOR_BYTES))
-    before = objects(member)
+    giver, taker = (member, founder) if push else (founder, member)
+    Replica.open(giver).add(write_model(folder / "m1.safetensors", 1, TENSORS, TENSOR_BYTES))
+    before = objects(taker, "leaf")
     with serving(cable, founder) as ticket:
         process = sync(cable, member, ticket)
         until = time.monotonic() + SECONDS_MAX
-        while len(objects(member, "leaf") - before) < TENSORS // 4 and process.poll() is None:
+        while len(objects(taker, "leaf") - before) < TENSORS // 4 and process.poll() is None:
             assert time.monotonic() < until
             time.sleep(0.001)
         cable.pull()
         pulled = time.monotonic()
         text, errors = process.communicate(timeout=SECONDS_MAX)
         print(f"told after {time.monotonic() - pulled:.1f} s")
-        kept = objects(member) - before
-        assert TENSORS // 4 <= len(kept) < TENSORS, "it was in the middle"
+        kept = objects(taker, "leaf") - before
+        assert TENSORS // 4 <= len(kept) < TENSORS, text + errors
         assert process.returncode == 6, text + errors
         (report,) = json.loads(text)["sources"]
         assert {refusal["code"] for refusal in report["refused"]} == {"E513"}
-        assert len(report["missing"]) == 1
-        assert Replica.open(member).fsck().damage == ()
+        assert Replica.open(taker).fsck().damage == ()
+        lacking = objects(giver) - objects(taker)
         cable.put_back()
         again = sync(cable, member, ticket)
         text, errors = again.communicate(timeout=60)
         assert again.returncode == 0, text + errors
         (report,) = json.loads(text)["sources"]
-        assert report["objects_in"] == len(objects(founder) - before - kept)
+        if push:  # a manifest is a question, and of four leaves on their way some may arrive when the cable is back
+            assert 0 < len(lacking) - report["objects_out"] <= 5
+        else:
+            assert report["objects_in"] == len(lacking)
         assert (report["refused"], report["missing"], report["failure"]) == ([], [], None)
     assert_same_objects(founder, member)
