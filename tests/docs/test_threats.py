@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import conjoin.store.formats as formats_room
+import conjoin.store.checkpoint as checkpoint_room
 import conjoin.store.ingest as ingest_room
 from conjoin.errors import MismatchedTensorsError, MissingObjectError, RecomputedDiffersError
 from conjoin.executor import Receipt
@@ -92,16 +92,19 @@ def test_a_member_can_add_what_is_not_finite(
     assert np.isnan(load_file(tmp_path / "out" / "model.safetensors")["w"]).all()
 
 
-def test_a_founder_can_put_a_program_beside_every_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_founder_puts_no_program_beside_a_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = model(tmp_path / "base" / "model.safetensors", 0.0).parent
     (base / "modeling.py").write_text("print('run by whoever trusts it')")
-    monkeypatch.setattr(formats_room, "_is_side_file", lambda name: name == "modeling.py")
+    (base / "config.json").write_text("{}")
+    monkeypatch.setattr(checkpoint_room, "goes_beside", lambda _: True)
     founder = Replica.init(tmp_path / "founder", base)
     monkeypatch.undo()
+    assert "modeling.py" in founder.inventory.manifest(founder.inventory.files).by_name
     other = Replica.clone(founder.path, tmp_path / "other")
     other.add(model(tmp_path / "good.safetensors", 1.0))
     other.resolve("weight_average", tmp_path / "out")
-    assert (tmp_path / "out" / "modeling.py").is_file()
+    assert (tmp_path / "out" / "config.json").is_file()
+    assert not (tmp_path / "out" / "modeling.py").exists()
 
 
 def test_a_forged_merge_is_found_by_recomputing_only(founder: Replica, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 from conjoin.errors import UsageError
+from conjoin.wire.beside import goes_beside
 from conjoin.wire.dtype import DTYPES
 from conjoin.wire.manifest import Manifest, TensorEntry
 from conjoin.wire.safetensors import encode_header
@@ -19,7 +20,6 @@ SIDE_NAME = f"{SIDE_FOLDER}/sidecars.safetensors"
 CONFIG_NAME = "config.json"
 METADATA = {"format": "pt"}
 
-_TAKEN = re.compile(r"conjoin\.json|.+\.safetensors|.+\.(safetensors|bin|pt)\.index\.json")
 _BESIDE = re.compile(rf"{re.escape(SIDE_NAME)}|{SIDE_FOLDER}/asset-[0-9a-f]{{16}}\.json")
 _TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 _DTYPE_KEYS = ("torch_dtype", "dtype")
@@ -114,7 +114,7 @@ def encode_index(shards: Sequence[Shard], tensors: Sequence[OutTensor]) -> bytes
 
 
 def choose_side_files(files: Manifest | None, config_dtype: str | None) -> tuple[SideFile, ...]:
-    """The base's files that come along: all but those named like weights, an index of weights or the receipt.
+    """The base's files that come along: those whose names may, whatever the founder of the space put there.
 
     Args:
         files: the base's files, or None.
@@ -125,7 +125,7 @@ def choose_side_files(files: Manifest | None, config_dtype: str | None) -> tuple
     return tuple(
         SideFile(entry, config_dtype if entry.name == CONFIG_NAME else None)
         for entry in files.tensors
-        if _TAKEN.fullmatch(entry.name) is None
+        if goes_beside(entry.name)
     )
 
 

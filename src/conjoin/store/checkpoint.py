@@ -21,7 +21,8 @@ from conjoin.errors import (
 )
 from conjoin.store.files import NotRegularError, open_regular, read_at
 from conjoin.store.folder_index import INDEX, read_index
-from conjoin.store.formats import format_of_bytes, format_of_name, side_file_names
+from conjoin.store.formats import format_of_bytes, format_of_name
+from conjoin.wire.beside import goes_beside
 from conjoin.wire.manifest import TENSORS_MAX
 from conjoin.wire.safetensors import LENGTH_BYTES, Header, TensorSlot, header_length, parse_header
 
@@ -95,7 +96,7 @@ class Checkpoint:
         """
         if not self.path.is_dir():
             return ()
-        names = side_file_names(_listing(self.path))
+        names = sorted(filter(goes_beside, _listing(self.path)))
         if len(names) > SIDE_FILES_MAX:
             raise MalformedCheckpointError(
                 f"{len(names)} files beside the weights are over the limit of {SIDE_FILES_MAX}",

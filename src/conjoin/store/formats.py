@@ -1,8 +1,4 @@
-"""Which files are refused on sight and which go with a model; knows names and first bytes, opens nothing."""
-
-from collections.abc import Iterable
-
-from conjoin.wire.manifest import name_problem
+"""Which files are refused on sight; knows names and first bytes, opens nothing."""
 
 _PICKLE = "a pickle, which can run code when it is opened"
 _ARCHIVE = "an archive, which can hide a pickle"
@@ -47,9 +43,6 @@ _MAGIC = (
     (b"BZh", _ARCHIVE),
     (b"Rar!", _ARCHIVE),
 )
-_SIDE_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".md", ".tiktoken", ".spm", ".vocab", ".bpe")
-_SIDE_NAMES = {"LICENSE", "NOTICE", "LICENCE", "README", "USE_POLICY"}
-_NOT_SIDE = {"conjoin.json", "adapter_config.json"}
 
 
 def format_of_name(name: str) -> str | None:
@@ -67,18 +60,3 @@ def format_of_bytes(start: bytes) -> str | None:
     if start[257:262] == b"ustar":
         return _ARCHIVE
     return next((what for magic, what in _MAGIC if start.startswith(magic)), None)
-
-
-def side_file_names(names: Iterable[str]) -> list[str]:
-    """The names in a folder that go with a model: configuration, tokenizer, templates, licence; ascending.
-
-    Never weights or their index, programs, hidden files, an earlier merge's receipt, or names conjoin cannot carry.
-    """
-    return sorted(name for name in names if _is_side_file(name))
-
-
-def _is_side_file(name: str) -> bool:
-    lower = name.lower()
-    if name_problem(name) or lower in _NOT_SIDE or lower.endswith(".index.json") or format_of_name(name):
-        return False
-    return lower.endswith(_SIDE_SUFFIXES) or name in _SIDE_NAMES
