@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -159,6 +161,23 @@ def test_what_the_command_line_says_and_refuses(one: Path, capsys: pytest.Captur
     for wrong in (["--every", "soon"], ["--every", "0s"], ["--rounds", "0"]):
         said("gossip", *wrong, status=2)
     said("gossip", "conjoin:nonsense", status=6)
+
+
+def test_a_terminal_shows_who_has_what(
+    one: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_all(one)
+    place = one.parent / "place"
+    place.mkdir()
+    monkeypatch.chdir(one.parent)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setitem(Gossip.__init__.__kwdefaults__, "chance", random.Random(1).random)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(["-C", "one", "gossip", "place", "conjoin-gone", "--rounds", "4", "--every", "0.1s"]) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
+    assert re.search(r"peer +where +has +met", text)
+    assert re.search(r"place +place +everything +", text) and "1 of 2 peers have it" in text
+    assert re.search(r"place +conjoin-gone +not known +never", text) and "conjoin-gone failed: there is no" in text
 
 
 # ------------------------------------------------------------------------------------------------ at the same moment

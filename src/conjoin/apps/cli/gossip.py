@@ -161,9 +161,11 @@ class _Screen:
                 self._line("no peer is known yet: name one, or let others come")
             self._line("Ctrl-C ends")
             if sys.stdout.isatty():
+                from rich.console import Console
                 from rich.live import Live
 
-                self._live = self._held.enter_context(Live(auto_refresh=False))
+                console = Console(highlight=False, emoji=False, markup=False)
+                self._live = self._held.enter_context(Live(console=console, auto_refresh=False))
 
     def came(self, visitor: "Visitor") -> None:
         """Tell of a peer that came or went; from another thread."""
@@ -190,7 +192,7 @@ class _Screen:
 
         with self._printing:
             if self._live is not None:
-                self._live.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+                self._live.console.print(printable(text), soft_wrap=True)
             else:
                 sys.stdout.write(printable(text) + "\n")
                 sys.stdout.flush()

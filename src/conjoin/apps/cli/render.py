@@ -184,7 +184,10 @@ def named(peer: "PeerInfo") -> str:
 
 def _path(where: str) -> str:
     """A folder as people would name it from here; anything else as it is."""
-    return min(where, os.path.relpath(where), key=len) if os.path.isabs(where) else where
+    try:
+        return min(where, os.path.relpath(where), key=len) if os.path.isabs(where) else where
+    except (OSError, ValueError):  # from a folder that is gone, or to another drive there is no way
+        return where
 
 
 def _lag(peer: "PeerInfo") -> str:
