@@ -3,16 +3,19 @@
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from conjoin.apps.audit import Request, paper, run
 from conjoin.apps.audit.literature import EXPECTED, SETTINGS
+from conjoin.apps.audit.outfit import Outfit, Replica
 from conjoin.apps.audit.paper import ROWS
 from conjoin.apps.audit.phases import layered, models_of, raw
+from conjoin.apps.audit.raw import Operand
 from conjoin.apps.audit.running import layers_for
-from conjoin.apps.audit.shapes import CONTROLLED, SHAPES, Layer
+from conjoin.apps.audit.shapes import CONTROLLED, SHAPES, Kind, Layer
 from conjoin.apps.audit.sweep import gossip_order, sweep, swept_models
 from conjoin.apps.audit.tensors import Family, family
 from conjoin.errors import ConjoinError
@@ -155,3 +158,12 @@ def test_command_prints_and_writes(here: InProcess, tmp_path: Path) -> None:
 def test_json_is_one_document(here: InProcess) -> None:
     found = json.loads(here.ok("audit", "linear", "--quick", "--no-sweep", "--json"))
     assert (found["layered_passed"], found["layered_tests"], found["sweep"]) == (4, 4, {})
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_strategy_is_given_what_it_needs_for_every_kind_of_layer(kind: Kind) -> None:
+    base = Operand.of(np.arange(64, dtype=np.float32).reshape(8, 8) / 64)
+    for strategy in map(find_strategy, strategies()):
+        outfit = Outfit.of(strategy, base, Layer("layer", (8, 8), 1, kind), {})
+        one, two = (Replica.with_model(outfit, f"{at}", Operand.of(base.array * at)) for at in (2, 3))
+        assert (one | two).resolve().tobytes() == (two | one).resolve().tobytes()

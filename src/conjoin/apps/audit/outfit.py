@@ -234,11 +234,15 @@ class Outfit:
             found.append(Operand.of(base + left * (right * base.dtype.type(REFERENCE_SCALE))))
         return found
 
+    def kinds(self) -> Sequence[SideCar]:
+        """The side-cars that every contribution carries, though maybe not for this tensor."""
+        alone = {key: value for key, value in self.params([""], 2).items() if not isinstance(value, list)}
+        return self.strategy.side_cars(self.strategy.parse(alone))
+
     def side_cars(self, content: str) -> dict[str, tuple[SideCar, Array]]:
         """The side-car tensors that go with a tensor of this content, by SideCar name."""
-        alone = {key: value for key, value in self.params([content], 2).items() if not isinstance(value, list)}
         found: dict[str, tuple[SideCar, Array]] = {}
-        for side in self.strategy.side_cars(self.strategy.parse(alone)):
+        for side in self.kinds():
             shape = side.shape(self.base.array.shape)
             if shape is not None and self.rule.carries(side, self.layer):
                 found[side.name] = side, side_car(side, content, self.layer.name, shape)
@@ -281,10 +285,10 @@ class Replica:
         return replica
 
     def _add(self, model: Operand) -> str:
-        extras: dict[str, dict[str, Array]] = {}
+        extras: dict[str, dict[str, Array]] = {side.extra: {} for side in self.outfit.kinds()}
         name = self.outfit.layer.name
         for side, array in self.outfit.side_cars(model.digest).values():
-            extras.setdefault(side.extra, {})[side.key(name)] = array
+            extras[side.extra][side.key(name)] = array
         return self.state.add({name: model.array}, extras=extras)
 
     def _state(self, known: Mapping[str, Operand]) -> CRDTMergeState:
