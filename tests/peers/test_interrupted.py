@@ -9,10 +9,11 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,6 @@ def test_a_full_disk_on_the_receiving_side(
 
 def test_a_client_reaches_a_peer_through_a_proxy(founder: Path, member: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """HTTPS_PROXY is used, by CONNECT: what the proxy carries it cannot read."""
-    import socket
     import threading
 
     asked: list[bytes] = []
@@ -268,3 +268,12 @@ def test_an_answer_that_never_ends_is_left(founder: Path, member: Path) -> None:
     line._pool = Mock(urlopen=lambda *_, **__: HTTPResponse(Endless(), status=200, preload_content=False))
     with pytest.raises(ConjoinError, match="bytes came"):
         line._post("ask", b"", 1_000_000, 1.0)
+
+
+def test_a_connection_on_which_nothing_moves_is_probed(founder: Path, member: Path) -> None:
+    """Else a cable that is pulled while the peer works on an answer would be noticed after ten minutes."""
+    with Serving(founder) as serving, closing(HttpsLine(serving.ticket, key_of(member)).dial()) as line:
+        connection = line._pool.connection_from_url(line._base).pool.get_nowait()
+        assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 30
+        connection.close()

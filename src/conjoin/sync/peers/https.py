@@ -3,6 +3,7 @@
 Proxies of the environment (HTTPS_PROXY, NO_PROXY) are used; they carry what they cannot read.
 """
 
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -28,6 +29,8 @@ PATH = "/conjoin/1/"
 CONNECTIONS_MAX = 16
 OK = 200
 _PIECE_BYTES = 256 * 1024
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""In seconds and times: a cable that is pulled while a peer thinks is noticed in half a minute."""
 
 
 class HttpsLine(TicketLine):
@@ -71,6 +74,7 @@ class HttpsLine(TicketLine):
             "ssl_context": client_context(),
             "assert_fingerprint": self._ticket.certificate,
             "assert_hostname": False,
+            "socket_options": _socket_options(),
         }
         proxy = getproxies().get("https") or getproxies().get("all")
         if proxy is None or proxy_bypass(urlsplit(self._base).hostname or ""):
@@ -173,3 +177,10 @@ class HttpsLine(TicketLine):
         else:
             what = f"the connection broke ({text or type(cause).__name__})"
         return self._unreachable(what, self._base)
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    """No waiting for more to send, and probes of a connection on which nothing moves, where the system has them."""
+    here = {name: value for name, value in _KEEP_ALIVE.items() if hasattr(socket, name)}
+    probes = [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in here.items()]
+    return [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *probes]
