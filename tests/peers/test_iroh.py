@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -291,9 +291,10 @@ def test_more_streams_than_anybody_needs_end_the_connection(founder: Path, uni: 
     """What QUIC would take of each stream before it is read stays bounded."""
 
     async def flood(connection: Any) -> None:
-        for _ in range(server_room.STRANGER_STREAMS_MAX + 1):
-            stream = await connection.open_uni() if uni else (await connection.open_bi()).send()
-            await stream.write_all(REQUEST.pack(ASK, 1_000_000) + b"x" * 1000)
+        with suppress(iroh.IrohError):  # it may be closed before all is sent
+            for _ in range(server_room.STRANGER_STREAMS_MAX + 1):
+                stream = await connection.open_uni() if uni else (await connection.open_bi()).send()
+                await stream.write_all(REQUEST.pack(ASK, 1_000_000) + b"x" * 1000)
 
     with serving(founder) as served, Visit(served.ticket) as visit:
         visit.run(flood(visit.connection))
