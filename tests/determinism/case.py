@@ -18,6 +18,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from numba.core.caching import NullCache
 
 from conjoin import kernels
 from conjoin.executor import engine, execute, workers
@@ -122,6 +123,20 @@ def firsts(settings: list[dict[str, Any]], *factors: str) -> list[bool]:
     return [value not in values[:at] for at, value in enumerate(values)]
 
 
+def compiled_here() -> dict[str, Any]:
+    """Every kernel that was called, compiled in this process: what came from the disk, once more, and nothing is kept.
+
+    Code from the disk cannot be scanned, and has in it what the kernels it calls would be compiled to.
+    """
+    found = machine_code.kernels()
+    for kernel in found.values():
+        kernel._cache = NullCache()
+    for kernel in found.values():
+        if kernel.stats.cache_hits:
+            kernel.recompile()
+    return {".".join(place): kernel for place, kernel in found.items() if kernel.signatures}
+
+
 def main() -> None:
     """Run the case."""
     np.seterr(all="ignore")
@@ -129,15 +144,14 @@ def main() -> None:
     told: dict[str, Any] = {"digests": [], "scans": {}, "widths": {}}
     settings = given["settings"]
     news = (firsts(settings, "slice", "flush"), firsts(settings, "flush"))
-    for number, (setting, applies, operates) in enumerate(zip(settings, *news, strict=True)):
+    for number, (setting, new, operates) in enumerate(zip(settings, *news, strict=True)):
         turn = given | {"strategies": given["strategies"][number % given["turns"] :: given["turns"]]}
         with ThreadPoolExecutor(1) as alone:
-            found = alone.submit(digests, turn, setting, applies=applies, operates=operates)
+            found = alone.submit(digests, turn, setting, applies=new and given["applies"], operates=operates)
             told["digests"].append(found.result())
-    for place, kernel in machine_code.kernels().items() if given["scan"] else ():
-        if kernel.stats.cache_misses:
-            told["scans"][".".join(place)] = machine_code.scan(kernel)
-            told["widths"][".".join(place)] = machine_code.widths(kernel)
+    for name, kernel in compiled_here().items() if given["arithmetic"] == "compiled" else ():
+        told["scans"][name] = machine_code.scan(kernel)
+        told["widths"][name] = machine_code.widths(kernel)
     json.dump(told, sys.stdout)
 
 
