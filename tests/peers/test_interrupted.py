@@ -24,7 +24,7 @@ from urllib3 import HTTPResponse
 
 import conjoin.store.files as files_room
 import conjoin.sync.peers.lines as lines_room
-from conjoin.errors import ConjoinError, DiskFullError, RemoteError
+from conjoin.errors import ConjoinError, DiskFullError, RemoteError, UnreachableError
 from conjoin.replica import Replica
 from conjoin.serving import Serving
 from conjoin.sync.peers.https import HttpsLine
@@ -253,6 +253,16 @@ def test_a_client_reaches_a_peer_through_a_proxy(founder: Path, member: Path, mo
         report = Replica.open(member).sync(str(serving.ticket))
     assert report.failure is None and not report.refused
     assert asked and all(line.startswith(b"CONNECT " + serving.address.encode()) for line in asked)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "nonsense://127.0.0.1", "http://127.0.0.1:1"])
+def test_a_proxy_that_does_not_lead_there_is_named(
+    founder: Path, member: Path, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Serving(founder) as serving:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        with pytest.raises(UnreachableError, match="proxy"):
+            Replica.open(member).sync(str(serving.ticket))
 
 
 def test_an_answer_that_never_ends_is_left(founder: Path, member: Path) -> None:

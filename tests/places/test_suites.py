@@ -75,8 +75,7 @@ def azure() -> Iterator[dict[str, str]]:
 class TestAzure(RemoteSuite):
     """`az://` against Microsoft's emulator, which is too large for every run.
 
-    `npm install --prefix /tmp/azurite azurite`, then
-    `CONJOIN_AZURITE=/tmp/azurite/node_modules/.bin/azurite-blob pytest tests/places -k Azure`.
+    `npm install azurite`, then `CONJOIN_AZURITE=node_modules/.bin/azurite-blob pytest tests/places -k Azure`.
     """
 
     @pytest.fixture

@@ -49,7 +49,7 @@ class HttpsLine(TicketLine):
         self._token = ""
         self._base = ""
         self._urllib3 = package("urllib3", "net")
-        self._pool: urllib3.PoolManager
+        self._pool: urllib3.PoolManager = self._urllib3.PoolManager()
 
     def dial(self) -> "HttpsLine":
         """See `TicketLine`; the first address that answers is taken."""
@@ -57,6 +57,7 @@ class HttpsLine(TicketLine):
         for address in self._ticket.addresses:
             self._base = f"https://{address}{PATH}"
             try:
+                self._pool.clear()  # of the address before
                 self._pool = self._connections()
                 self._shake_hands()
             except (UnreachableError, WrongPeerError) as error:
@@ -76,7 +77,8 @@ class HttpsLine(TicketLine):
             "assert_hostname": False,
             "socket_options": _socket_options(),
         }
-        proxy = getproxies().get("https") or getproxies().get("all")
+        proxies = getproxies()
+        proxy = proxies.get("https") or proxies.get("all")
         if proxy is None or proxy_bypass(urlsplit(self._base).hostname or ""):
             return self._urllib3.PoolManager(**wanted)
         url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
