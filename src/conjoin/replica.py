@@ -12,15 +12,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from conjoin.crdt import MergeState
 from conjoin.errors import (
-    ConjoinError,
     CopiedReplicaError,
     DamagedObjectError,
     DamagedPeersError,
-    EmptySourceError,
-    IntegrityError,
     KeyFileError,
     MismatchedTensorsError,
-    MissingObjectError,
     NotAMemberError,
     NotPermittedError,
     ReadOnlyError,
@@ -28,6 +24,7 @@ from conjoin.errors import (
     TrustError,
     UsedKeyError,
 )
+from conjoin.founding import clone_from_peer, clone_from_place, found_space
 from conjoin.inventory import (
     Added,
     ContributionInfo,
@@ -42,24 +39,21 @@ from conjoin.inventory import (
     count,
     match,
 )
-from conjoin.log import Log, Member, Operation, draft, genesis_payload, parse, views
-from conjoin.log.segments import object_of, read_segment, runs, salvage
+from conjoin.kept_log import KeptLog
+from conjoin.log import Log, Member, Operation, views
+from conjoin.own_key import OwnKey
 from conjoin.progress import SILENT, Progress
-from conjoin.store.base import check_object
 from conjoin.store.files import translated_os_errors
-from conjoin.store.home import Home, find_replica, is_replica, new_home
-from conjoin.store.inplace import ReplicaStore
+from conjoin.store.home import Home, find_replica, is_replica
 from conjoin.store.instance import check_instance, create_instance
-from conjoin.store.keys import SigningKey, create_key, load_key
-from conjoin.store.keyuse import KeyUse, read_key_use, write_key_use
+from conjoin.store.keys import SigningKey, create_key
+from conjoin.store.keyuse import KeyUse, write_key_use
 from conjoin.store.lock import ReplicaLock, patiently
 from conjoin.store.peers import KnownPeers
 from conjoin.store.reading import Readers
 from conjoin.wire.contribution import Contribution, canonical_weight
 from conjoin.wire.digest import Digest
-from conjoin.wire.envelope import seal
 from conjoin.wire.keys import parse_public_key
-from conjoin.wire.objects import parse_segment
 
 if TYPE_CHECKING:
     from conjoin.executor import Receipt, RunningSums
@@ -71,11 +65,12 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 2.0
 """So long a command waits for another one that writes here, as a replica in gossip does now and then."""
+TAKING_LOCK_SECONDS = 60.0
+"""So long a sync that has its content waits for it, an `add` of gigabytes for one."""
 GRACE_SECONDS = 24 * 3600.0
 """How long gc leaves content alone after it was last needed or written."""
 RETRACTED_ADDS_PER_OPERATION = 12
 SHARD_SIZE_BYTES = 5 * 10**9
-LIMITS = {"deps": 16, "operation_bytes": 65_536, "operations_per_author": 1_000_000}
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -90,11 +85,10 @@ class Replica:
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path).absolute()
         self._home = Home.of(self.path)
-        self.space, self._key_path = self._home.read_config()
+        self.space, key_path = self._home.read_config()
         self.store = self._home.open_store()
-        self._signing_key: SigningKey | None = None
-        self._listed = _operation_names(self.store)
-        self.log, self.damaged = _read_log(self.store, self.space)
+        self._own_key = OwnKey(self._home, key_path)
+        self._kept = KeptLog(self.store, self.space)
 
     # ------------------------------------------------------------------ making and opening
 
@@ -126,27 +120,15 @@ class Replica:
         Raises:
             ReplicaExistsError, InputError, KeyFileError, StoreError: see there. Nothing is left behind.
         """
-        from conjoin.store.checkpoint import open_checkpoint
-        from conjoin.store.ingest import ingest, ingest_files
-
-        checkpoint = open_checkpoint(Path(base))
-        with new_home(Path(path).absolute()) as home:
-            signing_key = _provide_key(home, key)
-            store = home.open_store()
-            manifest = ingest(checkpoint, store, in_place=in_place, references=store.references, progress=progress)
-            files = ingest_files(checkpoint.files, store)
-            body = {
-                "base": manifest.digest,
-                "files": files.digest,
-                "name": name,
-                "nonce": os.urandom(16).hex(),
-                "policy": {"limits": LIMITS, "open": open, "retract": retract},
-            }
-            payload = genesis_payload(signing_key.public, body)
-            genesis = parse(seal(payload, signing_key.public, signing_key.sign))
-            store.put(genesis.name, genesis.envelope)
-            write_key_use(home.key_use, KeyUse(signing_key.public, 1, genesis.id))
-            home.write_config(genesis.id, Path(key) if key is not None else None)
+        found_space(
+            Path(path).absolute(),
+            Path(base),
+            name=name,
+            key=None if key is None else Path(key),
+            policy={"open": open, "retract": retract},
+            in_place=in_place,
+            progress=progress,
+        )
         return cls(path)
 
     @classmethod
@@ -193,63 +175,23 @@ class Replica:
         Raises:
             RemoteError, ReplicaExistsError, KeyFileError, StoreError: see there. Nothing is left behind.
         """
-        from conjoin.sync import choose_space, discover_spaces, is_ticket, open_remote, synchronise
-        from conjoin.sync.known import remember_met
+        from conjoin.sync import is_ticket
 
+        place, own, new = os.fspath(source), None if key is None else Path(key), Path(path).absolute()
         if is_ticket(source):
-            return cls._clone_from_peer(os.fspath(source), path, key=key, progress=progress)
-        remote = open_remote(os.fspath(source))
-        genesis = choose_space(discover_spaces(remote), space)
-        with new_home(Path(path).absolute()) as home:
-            signing_key = _provide_key(home, key)
-            if is_replica(Path(source)):
-                _sign_in(Path(source), signing_key.public)
-            store = home.open_store()
-            store.put(genesis.name, genesis.envelope)
-
-            def persist(operation: Operation) -> None:
-                store.put(operation.name, operation.envelope)
-
-            log = Log.founded_by(genesis)
-            report = synchronise(log, store, remote, push=False, persist_operation=persist, progress=progress)
-            _configure(home, log, signing_key, key)
-            remember_met(KnownPeers(home.peers), os.fspath(source), replace(report, lacking_there=0), len(log))
-        return cls(path)
-
-    @classmethod
-    def _clone_from_peer(cls, ticket: str, path: PathLike, *, key: PathLike | None, progress: Progress) -> Self:
-        from conjoin.sync import dial, synchronise_with
-        from conjoin.sync.known import remember_met
-
-        with new_home(Path(path).absolute()) as home:
-            signing_key = _provide_key(home, key)
-            store = home.open_store()
-
-            def persist(operation: Operation) -> None:
-                store.put(operation.name, operation.envelope)
-
-            with dial(ticket, signing_key) as peer:
-                log = Log(peer.space)
-                report = synchronise_with(log, store, peer, push=False, persist_operation=persist, progress=progress)
-            if not log.has(log.space):
-                raise EmptySourceError(
-                    "the peer did not give the operation that founded the space",
-                    where=peer.where,
-                    hint="clone from another replica or meeting place",
-                )
-            _configure(home, log, signing_key, key)
-            remember_met(KnownPeers(home.peers), ticket, replace(report, lacking_there=0), len(log))
+            clone_from_peer(place, new, key=own, progress=progress)
+        else:
+            let_in = partial(_sign_in, Path(source))
+            clone_from_place(place, new, key=own, space=space, let_in=let_in, progress=progress)
         return cls(path)
 
     def refresh(self) -> None:
         """Notice what other processes wrote to the log since it was read; costs little where they wrote nothing."""
-        amiss = self.damaged or self.log.waiting() or self.log.wanted()
-        if amiss or self._listed != _operation_names(self.store):
-            self._read_anew()
+        self._kept.refresh()
 
     def close(self) -> None:
         """Forget the private key."""
-        self._signing_key = None
+        self._own_key.forget()
 
     def __enter__(self) -> Self:
         return self
@@ -260,6 +202,16 @@ class Replica:
         self.close()
 
     # ------------------------------------------------------------------ what it knows
+
+    @property
+    def log(self) -> Log:
+        """The operations that are known here."""
+        return self._kept.log
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Names of stored objects that should hold operations and do not."""
+        return self._kept.damaged
 
     @property
     def inventory(self) -> Inventory:
@@ -279,7 +231,7 @@ class Replica:
     @property
     def key(self) -> str:
         """This replica's public key, 64 hex characters."""
-        return self._key().public
+        return self._own_key.load().public
 
     @property
     def role(self) -> str | None:
@@ -347,7 +299,7 @@ class Replica:
             peers_unreadable=unreadable,
             size_bytes=self._home.size_bytes(),
             unneeded_bytes=self._unneeded_bytes(),
-            key_used_elsewhere=self._key_use(self.key).elsewhere,
+            key_used_elsewhere=self._own_key.use(self.log).elsewhere,
         )
 
     def find_contribution(self, prefix: str) -> Digest:
@@ -504,7 +456,7 @@ class Replica:
 
         place = os.fspath(source)
         if dry_run and is_ticket(source):
-            with dial(source, self._key(), self.space) as peer:
+            with dial(source, self._own_key.load(), self.space) as peer:
                 return rehearse(self.log, self.store, peer)
         if dry_run:
             return rehearse(self.log, self.store, open_remote(place), full=full, source=place)
@@ -541,9 +493,9 @@ class Replica:
         """
         with translated_os_errors(self._home.path), ReplicaLock(self._home.lock):
             self.store.sweep()
-            self._read_anew()
-            before = self._key_if_any()
-            signer = self._signer(before, sign_in=sign_in)
+            self._kept.read_anew()
+            before = self._own_key.load_if_any()
+            signer = self._own_key.signer_of_successor(self.log, self.members(), sign_in=sign_in)
             unfinished = self._home.local / "key.new"
             with suppress(FileNotFoundError):
                 os.unlink(unfinished)  # what a killed one left: it may have been copied since
@@ -551,10 +503,10 @@ class Replica:
             wanted = self.members().get(before.public, "member") if before else "member"
             operation = None
             if signer is not None:
-                self._require_whole_log()
+                self._kept.require_whole()
                 operation = self._sign("member", {"key": new.public, "role": "admin"}, signer)
             self._home.change_key(unfinished, self.space, before.public if before else None)
-            self._signing_key, self._key_path = None, self._home.key
+            self._own_key = OwnKey(self._home, self._home.key)
             write_key_use(self._home.key_use, KeyUse(new.public))
             create_instance(self._home.instance)
         return Rekeyed(new.public, before and before.public, self.role, operation and operation.id, wanted)
@@ -605,7 +557,7 @@ class Replica:
         """
         from conjoin.plan import make_plan
 
-        self._require_whole_log()  # a lost retraction would bring back what was taken out
+        self._kept.require_whole()  # a lost retraction would bring back what was taken out
         manifest = self.inventory.manifest
         known = views.contributions(self.log)
         chosen = self.visible if only is None else only
@@ -705,7 +657,7 @@ class Replica:
             LockedError: another command is writing to this replica or reading its content.
         """
         if dry_run:
-            self._require_whole_log()
+            self._kept.require_whole()
             return self._collect(grace_seconds, dry_run=True)
         with self._writing():
             self._readers.require_none()
@@ -718,31 +670,17 @@ class Replica:
     def fsck(self, *, repair_from: PathLike | None = None, progress: Progress = SILENT) -> FsckReport:
         """Read every object again and name each damaged one; `repair_from` replaces those that it has intact."""
         from conjoin.store.fsck import fsck
-        from conjoin.sync import open_remote, synchronise
+        from conjoin.sync import open_remote
+        from conjoin.upkeep import repair
 
         objects, size_bytes, damage = fsck(self.store, progress=progress)
         repaired: list[str] = []
-        remote = open_remote(os.fspath(repair_from)) if repair_from is not None else None
-        if remote is not None and damage:
-            with self._writing(damage_allowed=True):
-                for item in damage:
-                    name = item.object_name
-                    try:
-                        data = remote.get(name)
-                        check_object(name, data)
-                        if name.startswith(("ops/", "fork/")):
-                            parse(data)
-                        elif name.startswith("seg/"):
-                            read_segment(name, data)
-                    except (RemoteError, IntegrityError, TrustError):  # it stays among what is damaged
-                        continue
-                    self.store.replace(name, data)
-                    repaired.append(item.name)
-                self._read_anew()
-                if any(map(parse_segment, self.damaged)):  # the source may hold the same operations in other segments
-                    synchronise(self.log, self.store, remote, push=False, persist_operation=self._persist)
-                    repaired += self._mend()
-            self._read_anew()
+        if repair_from is not None:
+            remote = open_remote(os.fspath(repair_from))
+            if damage:
+                with self._writing(damage_allowed=True):
+                    repaired = repair(self._kept, self.store, damage, remote)
+                self._kept.read_anew()
         return FsckReport(objects, size_bytes, tuple(d for d in damage if d.name not in repaired), tuple(repaired))
 
     # ------------------------------------------------------------------ inside
@@ -768,7 +706,7 @@ class Replica:
         from conjoin.upkeep import unneeded
 
         try:
-            self._require_whole_log()
+            self._kept.require_whole()
             found, _ = unneeded(self.log, self.store, leaves=self._summed_leaves(), grace_seconds=GRACE_SECONDS)
         except DamagedObjectError:
             return None
@@ -778,80 +716,35 @@ class Replica:
         """The leaves that running sums kept here would read again."""
         return self.running_sums().kept.leaves() if self._home.running.is_dir() else frozenset()
 
-    def _key(self) -> SigningKey:
-        if self._signing_key is None:
-            self._signing_key = load_key(self._key_path)
-        return self._signing_key
-
-    def _key_if_any(self) -> SigningKey | None:
-        """This replica's key; None where it cannot be read."""
-        with suppress(KeyFileError):
-            return self._key()
-        return None
-
-    def _signer(self, current: SigningKey | None, *, sign_in: bool) -> SigningKey | None:
-        """The admin's key that lets a new one in: the current one if it signs here only, any one if that was asked."""
-        admins = {key for key, role in self.members().items() if role == "admin"}
-        if not sign_in:
-            with suppress(CopiedReplicaError):
-                check_instance(self._home.instance)
-                if current is not None and current.public in admins and self._watch_key() is None:
-                    return current
-            return None
-        had = [load_key(path) for path in self._home.kept_keys()]
-        for key in [*filter(None, [current]), *had]:
-            if key.public in admins:
-                return key
-        raise NotPermittedError(
-            "no key that this replica has or had is an admin's", hint="ask an admin; `conjoin status` counts them"
-        )
-
-    def _key_use(self, key: str) -> KeyUse:
-        """What is remembered of this replica's key; at first, what it has signed in the log that is here."""
-        known = read_key_use(self._home.key_use, key)
-        if known is not None:
-            return known
-        head = self.log.head_of(key)
-        return KeyUse(key) if head is None else KeyUse(key, head.seq + 1, head.id)
-
-    def _watch_key(self) -> str | None:
-        """Look for an operation that this replica's key signed elsewhere, and remember it; returns its name."""
-        key = self._key_if_any()
-        if key is None:
-            return None
-        use = self._key_use(key.public)
-        if use.elsewhere is None:
-            foreign = views.signed_elsewhere(self.log, key.public, use.count, use.last)
-            use = replace(use, elsewhere=foreign.name if foreign else None)
-        if use != read_key_use(self._home.key_use, key.public):
-            write_key_use(self._home.key_use, use)
-        return use.elsewhere
-
     def _exchange(self, source: str, *, full: bool, progress: Progress) -> "SyncReport":
-        """A sync that holds the lock while something may be kept here, and not while it connects or sends."""
+        """A sync that holds the lock while operations are taken, and not while content moves."""
         from conjoin.sync import dial, is_ticket, open_remote, synchronise, synchronise_with
 
-        exchange: Callable[..., SyncReport]
         elsewhere: str | None = None
-        with translated_os_errors(self._home.path), ExitStack() as connected, ExitStack() as writing:
+
+        @contextmanager
+        def taking() -> Generator[None]:
+            nonlocal elsewhere
+            with self._locked(TAKING_LOCK_SECONDS):
+                self._kept.grow()
+                yield
+                self._kept.mend()
+                elsewhere = self._own_key.watch(self.log)
+
+        exchange: Callable[..., SyncReport]
+        with ExitStack() as connected, self.reading():
+            with self._writing(damage_allowed=True):
+                pass  # what would refuse this sync does so before anything moves
             if is_ticket(source):
                 # A peer has one session of a key, and another one would end it.
                 patiently(LOCK_SECONDS, lambda: connected.enter_context(ReplicaLock(self._home.dialling)))
-                peer = connected.enter_context(dial(source, self._key(), self.space))
+                peer = connected.enter_context(dial(source, self._own_key.load(), self.space))
                 exchange = partial(synchronise_with, peer=peer)
             else:
                 exchange = partial(synchronise, remote=open_remote(source), full=full, source=source)
-
-            def received() -> None:
-                nonlocal elsewhere
-                self._mend()
-                elsewhere = self._watch_key()
-                writing.close()
-
-            writing.enter_context(self._writing(damage_allowed=True))
-            with self.reading():
+            with translated_os_errors(self._home.path):
                 report = exchange(
-                    self.log, self.store, persist_operation=self._persist, progress=progress, received=received
+                    self.log, self.store, persist_operation=self._kept.persist, progress=progress, taking=taking
                 )
         return replace(report, key_used_elsewhere=elsewhere)
 
@@ -863,33 +756,27 @@ class Replica:
             UsedKeyError: this replica's key signs elsewhere too.
         """
         with self._writing():
-            elsewhere = self._key_use(self.key).elsewhere
-            if elsewhere is not None:
-                raise UsedKeyError(
-                    f"key {self.key[:12]} of this replica has signed operations elsewhere: this is a restored backup, "
-                    "or a copy of it is in use",
-                    where=elsewhere,
-                    hint="`conjoin rekey` gives this replica a new key",
-                )
+            self._own_key.require_unused(self.log)
             yield
 
     @contextmanager
     def _writing(self, *, damage_allowed: bool = False) -> Generator[None]:
         """Hold the lock with the log as it is on disk now; operating system errors become ours."""
-        with translated_os_errors(self._home.path), ExitStack() as held:
-            patiently(LOCK_SECONDS, lambda: held.enter_context(ReplicaLock(self._home.lock)))
-            check_instance(self._home.instance)
+        with self._locked(LOCK_SECONDS):
             self.store.sweep()
-            self.refresh()
-            self._watch_key()
+            self._kept.refresh()
+            self._own_key.watch(self.log)
             if not damage_allowed:
-                self._require_whole_log()
+                self._kept.require_whole()
             yield
 
-    def _read_anew(self) -> None:
-        """Let the log be what lies in the store, and nothing else."""
-        self._listed = _operation_names(self.store)  # first: what comes meanwhile makes the next list another one
-        self.log, self.damaged = _read_log(self.store, self.space)
+    @contextmanager
+    def _locked(self, seconds: float) -> Generator[None]:
+        """Hold the lock, for which another process is waited for so long; operating system errors become ours."""
+        with translated_os_errors(self._home.path), ExitStack() as held:
+            patiently(seconds, lambda: held.enter_context(ReplicaLock(self._home.lock)))
+            check_instance(self._home.instance)
+            yield
 
     def _named(self, prefix: str) -> list[Digest]:
         """The contributions that a prefix names: one by its digest, or all visible ones of an author by the key.
@@ -902,20 +789,6 @@ class Replica:
         if found in known:
             return [found]
         return [digest for digest in self.visible if self._live_adds(digest, author=found)]
-
-    def _require_whole_log(self) -> None:
-        """Refuse a log with gaps: what is visible is not known, and the operation after a lost one would be a fork."""
-        lost = [f"operation {wanted}" for wanted in self.log.wanted()]
-        if lost and not self.damaged:  # or another replica was writing here just while this one read
-            self._read_anew()
-            lost = [f"operation {wanted}" for wanted in self.log.wanted()]
-        if self.damaged or lost:
-            damaged = [*self.damaged, *lost]
-            raise DamagedObjectError(
-                f"{count(len(damaged), 'operation')} of the log damaged or missing: what is visible is not known",
-                where="\n".join(damaged[:5]),
-                hint="`conjoin sync SOURCE` or `conjoin fsck --repair-from SOURCE` mends them from another replica",
-            )
 
     def _require_membership(self) -> None:
         if self.role is None:
@@ -945,34 +818,11 @@ class Replica:
 
     def _sign(self, kind: str, body: dict[str, Any], by: SigningKey | None = None) -> Operation:
         """Draft, sign, admit and store one operation of this replica, or of another key it had."""
-        key = by or self._key()
-        operation = parse(seal(draft(self.log, key.public, kind, body), key.public, key.sign))
-        if key is self._signing_key:  # before anybody sees it: what is seen beyond this was signed elsewhere
-            write_key_use(self._home.key_use, KeyUse(key.public, operation.seq + 1, operation.id))
-        self._persist(operation)  # first, so that the log never holds what a full disk refused; `draft` has judged it
+        operation = self._own_key.sign(self.log, kind, body, by)
+        self._kept.persist(operation)  # first, so that the log never holds what a full disk refused; it has been judged
         verdict = self.log.offer(operation)
         assert verdict.status == "admitted", verdict.error
         return operation
-
-    def _persist(self, operation: Operation) -> None:
-        if operation.name in self.damaged:
-            self.store.replace(operation.name, operation.envelope)
-            self.damaged = tuple(name for name in self.damaged if name != operation.name)
-        else:
-            self.store.put(operation.name, operation.envelope)
-
-    def _mend(self) -> list[str]:
-        """Write damaged objects again whose operations are all known by now; returns their names."""
-        mended: list[str] = []
-        for name in self.damaged:
-            data = None
-            with suppress(DamagedObjectError):
-                data = object_of(self.log, name)
-            if data is not None:
-                self.store.replace(name, data)
-                mended.append(name)
-        self.damaged = tuple(name for name in self.damaged if name not in mended)
-        return mended
 
     def _let_in(self, key: str, role: str) -> Digest | None:
         """The operation by which a key already has a role or a higher one, if any."""
@@ -990,65 +840,10 @@ class Replica:
         return [] if view is None else [add for add in view.live if author in (None, add.author)]
 
 
-def _operation_names(store: ReplicaStore) -> frozenset[str]:
-    """The names of the objects that hold operations."""
-    return frozenset(name for kind in ("fork/", "ops/", "seg/") for name in store.names(kind))
-
-
-def _read_log(store: ReplicaStore, space: Digest) -> tuple[Log, tuple[str, ...]]:
-    """Admit every stored operation anew; returns the log and the names of damaged ones, for fsck and sync to mend."""
-    operations: dict[Digest, Operation] = {}
-    damaged: list[str] = []
-    for name in (*store.names("fork/"), *store.names("ops/")):
-        try:
-            operation = parse(store.get(name))
-        except MissingObjectError:  # since it was listed it has gone into a segment, which is read below
-            continue
-        except ConjoinError:
-            damaged.append(name)
-        else:
-            operations[operation.id] = operation
-    for name in store.names("seg/"):
-        data = b""
-        try:
-            data = store.get(name, trusted=True)
-            found = read_segment(name, data)
-        except ConjoinError:
-            damaged.append(name)
-            found = salvage(data)
-        operations |= {operation.id: operation for operation in found}
-    if space not in operations:
-        raise DamagedObjectError(
-            f"the operation {space[:12]} that founded this space is missing or damaged",
-            where=str(store.root / "ops"),
-            hint="copy its file from the `ops` of another replica or meeting place",
-        )
-    log = Log.founded_by(operations[space])
-    for run in runs(operations.values()):  # ancestors first: the waiting room is for what others send
-        for operation in run:
-            log.offer(operation)
-    return log, tuple(damaged)
-
-
-def _provide_key(home: Home, key: PathLike | None) -> SigningKey:
-    """Load the user's key, or make one inside the new replica."""
-    return load_key(Path(key)) if key is not None else create_key(home.key)
-
-
-def _configure(home: Home, log: Log, signing_key: SigningKey, key: PathLike | None) -> None:
-    """Make the replica in `home` one of the log's space, unless its key has written there already."""
-    if log.head_of(signing_key.public) is not None:
-        raise KeyFileError(
-            f"key {signing_key.public[:12]} writes in this space already, from another replica",
-            where=str(signing_key.path),
-            hint="two replicas with one key would fork the log: leave out the key, or give one of its own",
-        )
-    write_key_use(home.key_use, KeyUse(signing_key.public))
-    home.write_config(log.space, Path(key) if key is not None else None)
-
-
 def _sign_in(source: Path, key: str) -> None:
-    """Let `key` in with the key of the local replica at `source`, if that may invite and can be written."""
+    """Let `key` in with the key of the local replica at `source`, if one is there that may invite and be written."""
+    if not is_replica(source):
+        return
     # A copy, a replica of somebody else and one on a read-only disk may be read all the same.
     with suppress(CopiedReplicaError, KeyFileError, ReadOnlyError, UsedKeyError), Replica.open(source) as replica:
         if replica.members().get(replica.key) == "admin" and key not in replica.members():

@@ -4,15 +4,13 @@ What is served is what lies in the directory: operations that another process ad
 what there is. The replica's lock is held only while a peer's operations are taken.
 """
 
-import os
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,15 +18,13 @@ from typing import Self
 from conjoin.errors import (
     BadTicketError,
     ConjoinError,
-    IntegrityError,
     NotAMemberError,
     NotPermittedError,
-    TrustError,
 )
-from conjoin.log import Operation, parse, views
-from conjoin.log.segments import read_segment
+from conjoin.kept_log import KeptLog
+from conjoin.log import views
 from conjoin.replica import PathLike, Replica
-from conjoin.store.base import Store, batch
+from conjoin.store.base import batch
 from conjoin.store.home import Home
 from conjoin.store.instance import check_instance
 from conjoin.store.keys import SigningKey, load_key
@@ -44,19 +40,12 @@ from conjoin.sync.peers.server import PeerServer
 from conjoin.sync.peers.sessions import Visitor
 from conjoin.sync.peers.ticket import IrohAddress, Ticket, parse_address, parse_relay
 from conjoin.wire.digest import Digest
-from conjoin.wire.objects import parse_segment
 
 LOCK_SECONDS = 2.0
 """So long a peer's operations wait for another process that writes; then the peer is asked to come again."""
 INVITE_LOCK_SECONDS = 20.0
 ROOM_LEFT_BYTES = 64 * 1024 * 1024
 """Free space that content from peers leaves alone."""
-SETTLED_NS = 100_000_000
-"""A folder whose time is younger than this when it is read may change again without another time."""
-
-
-KINDS = ("fork", "ops", "seg")
-"""The folders that hold operations."""
 TRANSPORTS = ("https", "iroh")
 
 
@@ -146,17 +135,13 @@ class _Served:
         self._path = path
         self.home = Home.of(path)
         check_instance(self.home.instance)
-        self._read = set(_operation_names(self.home.open_store()))  # first: what comes later is read when it is noticed
-        replica = Replica.open(path)
-        self.space: Digest = replica.space
-        self.signer: SigningKey = load_key(self.home.read_config()[1])
-        self._store = replica.store
-        self._log = replica.log
-        self._damaged = set(replica.damaged)
+        self.space, key_path = self.home.read_config()
+        self.signer: SigningKey = load_key(key_path)
+        self._store = self.home.open_store()
+        self._kept = KeptLog(self._store, self.space)
+        self._log = self._kept.log
         self._invites = Invites(self.home.local / "invites.json")
         self._lock = threading.RLock()
-        self._stamp: tuple[tuple[str, int], ...] = ()
-        self._stamped_ns = 0
 
     @property
     def operations(self) -> int:
@@ -170,7 +155,7 @@ class _Served:
     def admit(self, key: str, invite: str) -> None:
         """See `sync.peers.answering.Served`."""
         with self._lock:
-            self._refresh()
+            self._kept.grow()
             if views.policy(self._log).open or key in views.members(self._log):
                 return
             may_invite = views.members(self._log).get(self.signer.public) == "admin"
@@ -185,7 +170,7 @@ class _Served:
 
     def host(self) -> "_Desk":
         """See `sync.peers.answering.Served`."""
-        return _Desk(self, Host(self._log, self._store, self._persist, self._room))
+        return _Desk(self, Host(self._log, self._store, self._kept.persist, self._room))
 
     def give_invite(self, seconds: float) -> str:
         """A new one-time invite."""
@@ -203,7 +188,7 @@ class _Served:
         """A block in which the log does not change; `fresh`: it has what other processes added."""
         with self._lock:
             if fresh:
-                self._refresh()
+                self._kept.grow()
             yield
 
     @contextmanager
@@ -230,45 +215,6 @@ class _Served:
     def _used(self, invite: str) -> bool:
         with self._process_lock(INVITE_LOCK_SECONDS):
             return self._invites.use(invite, time.time())
-
-    def _refresh(self) -> None:
-        """Let the log have what other processes wrote since; looks at the folders' times before it lists them."""
-        stamp = self._folder_times()
-        newest = max((changed for _, changed in stamp), default=0)
-        if stamp == self._stamp and newest < self._stamped_ns - SETTLED_NS:
-            return
-        self._stamp, self._stamped_ns = stamp, time.time_ns()
-        for name in _operation_names(self._store):
-            if name not in self._read:
-                self._read.add(name)
-                with suppress(IntegrityError, TrustError):  # damaged, or gone into a segment since it was listed
-                    for operation in self._operations(name):
-                        self._log.offer(operation)
-
-    def _operations(self, name: str) -> list[Operation]:
-        """The operations in an object."""
-        data = self._store.get(name, trusted=True)
-        return read_segment(name, data) if parse_segment(name) else [parse(data)]
-
-    def _folder_times(self) -> tuple[tuple[str, int], ...]:
-        """Every folder that holds operations, with the time of its last change."""
-        found: list[tuple[str, int]] = []
-        for kind in KINDS:
-            top = self.home.path / kind
-            with suppress(FileNotFoundError):
-                found.append((kind, os.stat(top).st_mtime_ns))
-                with os.scandir(top) as entries:
-                    for entry in entries:
-                        found.append((entry.path, entry.stat(follow_symlinks=False).st_mtime_ns))
-        return tuple(sorted(found))
-
-    def _persist(self, operation: Operation) -> None:
-        if operation.name in self._damaged:
-            self._store.replace(operation.name, operation.envelope)
-            self._damaged.discard(operation.name)
-        else:
-            self._store.put(operation.name, operation.envelope)
-        self._read.add(operation.name)
 
     def _room(self) -> int:
         return max(0, shutil.disk_usage(self.home.path).free - ROOM_LEFT_BYTES)
@@ -308,10 +254,6 @@ class _Desk:
     def wants(self, name: str) -> bool:
         """See `Host`."""
         return self._host.wants(name)
-
-
-def _operation_names(store: Store) -> Iterator[str]:
-    return chain.from_iterable(store.names(f"{kind}/") for kind in KINDS)
 
 
 def _reachable(address: str) -> tuple[str, ...]:

@@ -2,16 +2,22 @@
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 
+from conjoin.errors import IntegrityError, RemoteError, TrustError
 from conjoin.inventory import Freed, GcReport
-from conjoin.log import Log, Operation, Retract, views
-from conjoin.log.segments import Packed, members, pack
+from conjoin.kept_log import KeptLog
+from conjoin.log import Log, Operation, Retract, parse, views
+from conjoin.log.segments import Packed, members, pack, read_segment
 from conjoin.progress import SILENT, Progress
 from conjoin.store import gc
+from conjoin.store.base import check_object
+from conjoin.store.fsck import Damage
 from conjoin.store.inplace import ReplicaStore
+from conjoin.sync import synchronise
 from conjoin.sync.pulling import needed_content
+from conjoin.sync.remotes import Remote
 from conjoin.wire.digest import Digest
 from conjoin.wire.objects import SegmentName, fork_name, parse_operation, parse_segment
 
@@ -77,6 +83,29 @@ def unneeded(
     """
     needed = gc.Needed(needed_content(log), leaves, _last_needed(log, store, _named(log)))
     return gc.find(store, needed, time.time() - grace_seconds)
+
+
+def repair(kept: KeptLog, store: ReplicaStore, damage: Iterable[Damage], remote: Remote) -> list[str]:
+    """Put what `remote` has intact in the place of damaged objects; the lock is held. Returns what is mended."""
+    repaired: list[str] = []
+    for item in damage:
+        name = item.object_name
+        try:
+            data = remote.get(name)
+            check_object(name, data)
+            if name.startswith(("ops/", "fork/")):
+                parse(data)
+            elif name.startswith("seg/"):
+                read_segment(name, data)
+        except (RemoteError, IntegrityError, TrustError):  # it stays among what is damaged
+            continue
+        store.replace(name, data)
+        repaired.append(item.name)
+    kept.read_anew()
+    if any(map(parse_segment, kept.damaged)):  # the source may hold the same operations in other segments
+        synchronise(kept.log, store, remote, push=False, persist_operation=kept.persist)
+        repaired += kept.mend()
+    return repaired
 
 
 def _segments(log: Log, store: ReplicaStore) -> Iterator[Packed]:

@@ -158,9 +158,9 @@ def waiting_room_forgets(patch: pytest.MonkeyPatch) -> None:
 def operations_before_content(patch: pytest.MonkeyPatch) -> None:
     """Operations are kept first, then the content that they need is pulled."""
 
-    def pull(log: Log, ahead: Log, offered: Any, outcome: Any) -> Generator[Any, Any, Any]:
+    def pull(log: Log, ahead: Log, offered: Any, outcome: Any, taking: Any) -> Generator[Any, Any, Any]:
         yield from pulling_room.take(log, ahead, outcome)
-        return (yield from ordered(log, ahead, offered, outcome))
+        return (yield from ordered(log, ahead, offered, outcome, taking))
 
     ordered = pulling_room.pull
     patch.setattr(session, "pull", pull)

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +174,7 @@ def test_a_refused_side_car_takes_the_weights_away_again(tmp_path):
 
 
 def test_a_contribution_of_many_authors_is_retracted_within_the_limits_of_the_space(tmp_path, monkeypatch):
-    monkeypatch.setattr("conjoin.replica.LIMITS", {"deps": 2, "operation_bytes": 65_536, "operations_per_author": 100})
+    monkeypatch.setattr("conjoin.founding.LIMITS", {"deps": 2, "operation_bytes": 65_536, "operations_per_author": 100})
     north = founded(tmp_path)
     others = [Replica.clone(north.path, tmp_path / name) for name in ("east", "south", "west")]
     tuned = checkpoint(tmp_path / "tuned", 1)
@@ -250,3 +252,49 @@ def test_what_a_killed_init_left_is_cleared(tmp_path):
     with Replica.init(tmp_path / "north", base) as north:
         assert north.fsck().damage == ()
     assert not left.exists()
+
+
+class Meanwhile:
+    """Progress that does something once, when the first bytes are about to move."""
+
+    def __init__(self, what: Callable[[], object]) -> None:
+        self._what = [what]
+
+    def start(self, what: str, total_bytes: int) -> None:
+        while self._what:
+            self._what.pop()()
+
+    def advance(self, done_bytes: int) -> None:
+        pass
+
+
+def test_another_command_may_write_while_the_content_of_a_sync_arrives(tmp_path):
+    here, place = founded(tmp_path), tmp_path / "place"
+    there = Replica.clone(here.path, tmp_path / "there")
+    place.mkdir()
+    there.add(checkpoint(tmp_path / "theirs", 7))
+    there.sync(place)
+    mine = checkpoint(tmp_path / "mine", 8)
+
+    report = here.sync(place, progress=Meanwhile(partial(Replica.open(here.path).add, mine)))
+
+    assert (report.operations_in, report.failure, report.missing) == (1, None, ())
+    assert here.visible == Replica.open(here.path).visible
+    assert len(here.visible) == 2
+    reader = Replica.clone(place, tmp_path / "reader")  # what was added meanwhile went out with its content
+    assert reader.root == here.root
+    assert reader.status().missing == ()
+
+
+def test_what_others_write_pack_and_remove_is_noticed(tmp_path):
+    here = founded(tmp_path)
+    seen = Replica.open(here.path)
+    here.add(checkpoint(tmp_path / "a", 1))
+    before = seen.log
+    seen.refresh()
+    assert seen.visible == here.visible
+    assert seen.log is before, "what is new is admitted to the log that was read"
+    last = seen.log.head_of(here.key)
+    (here.path / ".conjoin" / last.name).unlink()
+    seen.refresh()
+    assert not seen.log.has(last.id)

@@ -268,7 +268,7 @@ def checkpoint(folder: Path, seed: int) -> Path:
 
 def written(replica: Replica, count: int) -> None:
     """Let a replica write operations of a type nobody knows."""
-    key = replica._key()
+    key = replica._own_key.load()
     with replica._writing():
         for number in range(count):
             operation = parse(seal(draft(replica.log, key.public, "note", {"number": number}), key.public, key.sign))
@@ -362,7 +362,7 @@ def test_a_segment_is_repaired_from_a_replica_that_has_its_operations(north, tmp
 
 def forked(north: Replica) -> Replica:
     """The replica with a second operation of an early seq of its key, and with the evidence of that."""
-    key = north._key()
+    key = north._own_key.load()
     other = Log.founded_by(north.log.get(north.log.space))
     twin = parse(seal(draft(other, key.public, "note", {"twin": True}), key.public, key.sign))
     (north.path / ".conjoin" / twin.name).write_bytes(twin.envelope)

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from functools import partial
 from threading import Event, Lock, local
 from typing import Any
@@ -21,7 +22,7 @@ from conjoin.store.base import Store, batch, holds
 from conjoin.store.files import DIRECT_BYTES_MIN, Bytes, aligned_buffer
 from conjoin.sync.messages import Answer, Found, Offer, Question
 from conjoin.sync.peers.base import Peer
-from conjoin.sync.pulling import Outcome
+from conjoin.sync.pulling import Outcome, Taking
 from conjoin.sync.remotes.base import Remote
 from conjoin.sync.remotes.trouble import shown
 from conjoin.sync.report import SyncReport
@@ -62,7 +63,7 @@ def synchronise(
     progress: Progress = SILENT,
     threads: int = 4,
     source: str = "",
-    received: Callable[[], None] = lambda: None,
+    taking: Taking = nullcontext,
 ) -> SyncReport:
     """Exchange operations and content with one remote; afterwards both hold what either could give.
 
@@ -76,7 +77,7 @@ def synchronise(
         progress: told the bytes of leaves as they move, from several threads.
         threads: leaves in flight, each of at most 4 MiB, of which a pull may hold a second copy to write.
         source: how the report names the remote; its own name when empty.
-        received: called once nothing more is kept here; what follows only reads.
+        taking: makes the block in which operations are taken; it may let `log` have what others wrote since.
 
     Raises:
         WrongSpaceError: the remote holds another space and not this one.
@@ -85,7 +86,7 @@ def synchronise(
     """
     outcome = Outcome()
     drive = Drive(store, remote, persist_operation, progress)
-    drive.run(visit(log, outcome, push=push, full=full, received=received), threads)
+    drive.run(visit(log, outcome, push=push, full=full, taking=taking), threads)
     return drive.report(outcome, log, source)
 
 
@@ -99,7 +100,7 @@ def synchronise_with(
     progress: Progress = SILENT,
     threads: int = 4,
     source: str = "",
-    received: Callable[[], None] = lambda: None,
+    taking: Taking = nullcontext,
 ) -> SyncReport:
     """Exchange operations and content with a live peer; arguments and result as of `synchronise`.
 
@@ -110,7 +111,7 @@ def synchronise_with(
     """
     outcome = Outcome()
     drive = Drive(store, peer, persist_operation, progress)
-    drive.run(session(log, outcome, secrets.token_hex(16), push=push, received=received), threads)
+    drive.run(session(log, outcome, secrets.token_hex(16), push=push, taking=taking), threads)
     return drive.report(outcome, log, source)
 
 

@@ -1,8 +1,9 @@
 """What every sync does with what the other side offers: content first, then the operations that need it; no I/O."""
 
 from collections.abc import Callable, Container, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from conjoin.errors import ConjoinError, MissingObjectError, RemoteError
 from conjoin.log import Log, Operation, views
@@ -28,6 +29,8 @@ REFUSALS_MAX = 10_000
 """Refusals beyond this number are not described."""
 
 Steps = Generator[Request, Any, None]
+Taking: TypeAlias = Callable[[], AbstractContextManager[object]]
+"""Makes a block in which operations are taken into a log; it may let the log have what others wrote since."""
 
 
 @dataclass(slots=True)
@@ -82,21 +85,32 @@ def content_of(contribution: Contribution) -> list[Digest]:
     return [contribution.weights, *(contribution.extras[name] for name in sorted(contribution.extras))]
 
 
-def pull(log: Log, ahead: Log, offered: Offered, outcome: Outcome) -> Generator[Request, Any, dict[Digest, Manifest]]:
+def pull(
+    log: Log, ahead: Log, offered: Offered, outcome: Outcome, taking: Taking = nullcontext
+) -> Generator[Request, Any, dict[Digest, Manifest]]:
     """Complete here what `ahead` needs as far as it can be had, then take its operations into `log`.
 
     `ahead` is `log` or a copy of it that has grown. `log` grows only by operations for which a `Persist` request was
-    carried out, and by what waits for ancestors. Returns the manifests that are complete here.
+    carried out, by what waits for ancestors, and by what `taking` lets it have. Returns the manifests that are complete
+    here, of everything that `log` needs by then.
     """
-    needed = needed_content(ahead)
     complete: dict[Digest, Manifest] = {}
-    for digest in needed:
-        manifest = yield from pull_content(digest, offered, outcome, base=complete.get(ahead.genesis.base))
-        if manifest is not None:
-            complete[digest] = manifest
-    outcome.missing = tuple(sorted(set(needed) - set(complete)))
-    if ahead is not log:
-        yield from take(log, ahead, outcome)
+    tried: set[Digest] = set()
+
+    def pull_what_is_needed(by: Log) -> Steps:
+        for digest in needed_content(by):
+            if digest not in tried:
+                tried.add(digest)
+                manifest = yield from pull_content(digest, offered, outcome, base=complete.get(by.genesis.base))
+                if manifest is not None:
+                    complete[digest] = manifest
+
+    yield from pull_what_is_needed(ahead)
+    with taking():
+        if ahead is not log:
+            yield from take(log, ahead, outcome)
+    yield from pull_what_is_needed(log)  # others may have added to it meanwhile
+    outcome.missing = tuple(sorted(set(needed_content(log)) - set(complete)))
     outcome.waiting = len(log.waiting())
     return complete
 

@@ -9,7 +9,8 @@ replica's own store (`sync.requests`), and whoever drives it sends the answers b
 3. Offer what the peer lacks; send the content that it asks for; tell it to take the operations.
 """
 
-from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ from conjoin.sync.messages import (
     Taken,
     Wanted,
 )
-from conjoin.sync.pulling import Offered, Outcome, bytes_of, offer, pull, wanted_leaves
+from conjoin.sync.pulling import Offered, Outcome, Taking, bytes_of, offer, pull, wanted_leaves
 from conjoin.sync.reconcile import Comparison, fitting
 from conjoin.sync.requests import Failures, PushLeaves, Read, Request
 from conjoin.wire.digest import Digest
@@ -52,12 +53,11 @@ Steps = Generator[Request | Ask, Any, None]
 A = TypeVar("A", bound=Answer)
 
 
-def session(
-    log: Log, outcome: Outcome, nonce: str, *, push: bool = True, received: Callable[[], None] = lambda: None
-) -> Steps:
+def session(log: Log, outcome: Outcome, nonce: str, *, push: bool = True, taking: Taking = nullcontext) -> Steps:
     """The questions and requests of one sync of the replica whose log is `log`.
 
-    `nonce` is 16 random bytes in hex, new for every session. `received` is called once nothing more is kept here.
+    `nonce` is 16 random bytes in hex, new for every session. `taking` makes the block in which
+    operations are taken.
 
     Raises:
         PeerRefusedError: the peer does not answer this replica.
@@ -66,8 +66,7 @@ def session(
     """
     talk = _Talk(log, nonce, outcome)
     ahead = yield from talk.learn()
-    complete = yield from pull(log, ahead, Offered(_Everything(), _ask_for_all), outcome)
-    received()
+    complete = yield from pull(log, ahead, Offered(_Everything(), _ask_for_all), outcome, taking)
     if push:
         try:
             yield from talk.give(complete)

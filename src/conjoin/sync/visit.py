@@ -17,6 +17,7 @@ What holds after every step, so that a kill at any moment leaves a valid replica
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 from conjoin.errors import ConjoinError, DamagedObjectError, RemoteError, WrongSpaceError
 from conjoin.log import Log, Operation, parse, views
 from conjoin.log.segments import evidence_of, members, pack, read_segment, runs
-from conjoin.sync.pulling import Offered, Outcome, Steps, bytes_of, offer, pull, wanted_leaves
+from conjoin.sync.pulling import Offered, Outcome, Steps, Taking, bytes_of, offer, pull, wanted_leaves
 from conjoin.sync.requests import (
     NAMES_MAX,
     OPERATION_BYTES_MAX,
@@ -86,14 +87,13 @@ def visit(
     *,
     push: bool = True,
     full: bool = False,
-    received: Callable[[], None] = lambda: None,
+    taking: Taking = nullcontext,
 ) -> Steps:
     """The requests of one visit of the replica whose log is `log`; `full` lists all names, though much may be known.
 
-    `received` is called once nothing more is kept here.
-
-    `log` grows only by operations for which a `Persist` request was carried out, and by what waits for ancestors; so
-    a visit that is given up never leaves it ahead of what is durable.
+    `taking` makes the block in which operations are taken. `log` grows only by operations for which a `Persist` request
+    was carried out, by what waits for ancestors, and by what `taking` lets it have; so a visit that is given up never
+    leaves it ahead of what is durable.
 
     Raises:
         WrongSpaceError: the remote holds another space and not this one.
@@ -106,8 +106,7 @@ def visit(
         there = yield from _listing(log, outcome, full=True)
         ahead = yield from _pull_operations(ahead, there, outcome)
     offered = Offered(there.manifests, lambda: _leaves_there(there, outcome))
-    complete = yield from pull(log, ahead, offered, outcome)
-    received()
+    complete = yield from pull(log, ahead, offered, outcome, taking)
     if push:
         yield from _push(log, complete, there, outcome)
 
