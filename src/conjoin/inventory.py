@@ -155,8 +155,8 @@ class Status(Value):
     """The whole replica at a glance.
 
     `peers_unreadable`: why what is remembered of peers cannot be read. `unneeded_bytes`: what gc would free now, None
-    where the log has gaps. `key_used_elsewhere`: an operation that this replica's key has signed somewhere else, so
-    that it must not sign here any more.
+    where the log has gaps. `copied`: what tells that this directory is a copy of a replica. `key_used_elsewhere`: an
+    operation that this replica's key has signed somewhere else, so that it must not sign here any more.
     """
 
     path: str
@@ -177,6 +177,7 @@ class Status(Value):
     peers_unreadable: str | None
     size_bytes: int
     unneeded_bytes: int | None
+    copied: str | None
     key_used_elsewhere: str | None
 
 

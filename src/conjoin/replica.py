@@ -299,6 +299,7 @@ class Replica:
             peers_unreadable=unreadable,
             size_bytes=self._home.size_bytes(),
             unneeded_bytes=self._unneeded_bytes(),
+            copied=self._copied(),
             key_used_elsewhere=self._own_key.use(self.log).elsewhere,
         )
 
@@ -476,6 +477,23 @@ class Replica:
             DamagedPeersError: what is remembered of them cannot be read.
         """
         return tuple(PeerInfo.of(peer, len(self.log)) for peer in KnownPeers(self._home.peers).read())
+
+    def forget_peer(self, peer: PathLike) -> PeerInfo:
+        """Remember a peer or place no longer, so that gossip leaves it alone; a sync with it remembers it anew.
+
+        Args:
+            peer: 8 or more characters of its key, or what `sync` takes.
+
+        Raises:
+            UnknownSourceError: no such peer is remembered, or several are.
+            DamagedPeersError: what is remembered of them cannot be read.
+        """
+        from conjoin.sync.known import known_as
+
+        peers = KnownPeers(self._home.peers)
+        found = known_as(peers, os.fspath(peer))
+        peers.forget(found.identity)
+        return PeerInfo.of(found, len(self.log))
 
     def rekey(self, *, sign_in: bool = False) -> Rekeyed:
         """Take a new key: for a copied or restored replica, or one whose key signs elsewhere too.
@@ -684,6 +702,14 @@ class Replica:
         return FsckReport(objects, size_bytes, tuple(d for d in damage if d.name not in repaired), tuple(repaired))
 
     # ------------------------------------------------------------------ inside
+
+    def _copied(self) -> str | None:
+        """What tells that this directory is a copy of a replica; None where it is none."""
+        try:
+            check_instance(self._home.instance)
+        except CopiedReplicaError as error:
+            return error.what
+        return None
 
     @property
     def _readers(self) -> Readers:

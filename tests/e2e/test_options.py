@@ -213,3 +213,16 @@ def test_shell_completion() -> None:
 
     assert completed("conjoin re") == ["retract", "resolve", "rekey"]
     assert completed("conjoin resolve ti") == ["ties"]
+
+
+def test_a_place_is_forgotten(here: InProcess, made: Path, tmp_path: Path) -> None:
+    replica, place = tmp_path / "a", tmp_path / "place"
+    here.ok("init", replica, "--base", made / "base")
+    place.mkdir()
+    here.ok("-C", replica, "sync", place)
+    assert len(json.loads(here.ok("-C", replica, "status", "--json"))["peers"]) == 1
+    check_refused(here.run("-C", replica, "sync", "--forget", "--full", place), "E111", "--forget moves nothing")
+    told = json.loads(here.ok("-C", replica, "sync", "--forget", "--json", place))
+    assert [peer["where"] for peer in told["forgotten"]] == [str(place)]
+    assert json.loads(here.ok("-C", replica, "status", "--json"))["peers"] == []
+    check_refused(here.run("-C", replica, "sync", "--forget", place), "E501", str(place))

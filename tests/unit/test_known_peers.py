@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conjoin.errors import DamagedPeersError
+from conjoin.errors import DamagedPeersError, UnknownSourceError
 from conjoin.store.peers import FAILURE_CHARS_MAX, NUMBER_MAX, PEERS_MAX, TEXT_CHARS_MAX, KnownPeer, KnownPeers
-from conjoin.sync.known import named_by
+from conjoin.sync.known import known_as, named_by
 
 NUMBERS = st.integers(0, NUMBER_MAX)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -174,3 +174,19 @@ def test_a_secret_is_never_kept(source: str, kept: str, where: str) -> None:
 def test_a_folder_is_named_as_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert named_by("place") == named_by(str(tmp_path / "place"))
+
+
+def test_a_peer_is_found_by_its_key_and_a_place_by_its_name_and_forgotten(known: KnownPeers, tmp_path: Path) -> None:
+    other, place = replace(PEER, key="a" * 63 + "b"), KnownPeer("", str(tmp_path), str(tmp_path), 5)
+    for peer in (PEER, other, place):
+        known.met(peer)
+    assert known_as(known, PEER.key) == PEER
+    assert known_as(known, str(tmp_path / "x" / "..")) == place
+    for name, what in (("aaaaaaaa", "2 peers"), ("aaaaaaa", "no such"), ("s3://ada:secret@bucket", "no such")):
+        with pytest.raises(UnknownSourceError, match=what) as refused:
+            known_as(known, name)
+        assert "secret" not in str(refused.value)
+    known.forget(PEER.key)
+    assert known_as(known, "aaaaaaaa") == other
+    known.forget(place.where)
+    assert known.read() == (other,)

@@ -45,6 +45,8 @@ def test_a_copy_of_a_replica_can_be_cloned_and_the_clone_reads(tmp_path):
     shutil.copytree(north.path, tmp_path / "copy")
     clone = Replica.clone(tmp_path / "copy", tmp_path / "clone")
     assert (clone.role, clone.root) == (None, north.root)
+    assert "copy" in (Replica.open(tmp_path / "copy").status().copied or "")
+    assert (north.status().copied, clone.status().copied) == (None, None)
 
 
 def test_a_replica_whose_key_others_cannot_use_can_be_cloned(tmp_path):

@@ -141,6 +141,18 @@ class KnownPeers:
 
         self._change(change)
 
+    def forget(self, identity: str) -> None:
+        """Remember a peer no longer.
+
+        Raises:
+            StoreError: it is still remembered.
+        """
+
+        def change(known: dict[str, KnownPeer]) -> None:
+            known.pop(identity, None)
+
+        self._change(change)
+
     @property
     def _aside(self) -> Path:
         return self._path.with_name(f"{self._path.stem}-damaged{self._path.suffix}")

@@ -8,7 +8,7 @@ import typer
 
 from conjoin.apps.cli.failure import error_class, printable
 from conjoin.apps.cli.options import CONTRIBUTIONS, AsJson, Quiet, Shell, Where, assignments, epilog
-from conjoin.errors import ConjoinError
+from conjoin.errors import ConjoinError, UsageError
 
 if TYPE_CHECKING:
     from conjoin.sync.report import Refusal, SyncReport
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
             "conjoin sync s3://hospital-models/radiology",
             "conjoin sync conjoin:TICKET",
             "conjoin sync --dry-run ../site-b",
+            "conjoin sync --forget s3://old-bucket/radiology",
             "conjoin sync hf://buckets/clinic/radiology sftp://someone@storage.example.org/srv/radiology",
         ),
     )(sync)
@@ -143,6 +144,14 @@ def sync(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would move, at most, and move and keep nothing.")
     ] = False,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget",
+            help="Move nothing: remember each source no longer, so that gossip leaves it alone; 8 or more characters "
+            "of a peer's key name it too.",
+        ),
+    ] = False,
     where: Where = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -156,6 +165,10 @@ def sync(
     pulled; the exit status is then 6.
     """
     shell = Shell.of(ctx, where, as_json, quiet)
+    if forget:
+        if full or dry_run:
+            raise UsageError("--forget moves nothing", hint="leave out --full and --dry-run")
+        return _forget(shell, sources)
     reports: list[SyncReport] = []
     failed: list[tuple[str, ConjoinError]] = []
     with shell.replica() as replica, shell.bar() as bar:
@@ -189,6 +202,16 @@ def sync(
         for error in errors:
             sys.stderr.write(printable(str(error)) + "\n")
     return errors[0].exit_status if errors else 0
+
+
+def _forget(shell: Shell, sources: list[str]) -> int:
+    """Remember peers and places no longer."""
+    from conjoin.apps.cli.render import named
+
+    with shell.replica() as replica:
+        forgotten = [replica.forget_peer(source) for source in sources]
+    shell.tell({"forgotten": forgotten}, human=lambda: [f"{named(peer)} is forgotten" for peer in forgotten])
+    return 0
 
 
 def _refused(refusal: "Refusal", source: str) -> ConjoinError:

@@ -155,6 +155,8 @@ def status(state: "Status") -> Iterable[Any]:
         yield f"{count(state.missing_objects, 'object')} missing: sync with a replica that has them before resolve"
         for content in state.missing:
             yield f"  {content.what}: {count(content.objects, 'object')}, {size(content.size_bytes)}"
+    if state.copied is not None:
+        yield f"{state.copied}: `conjoin rekey` before it writes or syncs"
     if state.key_used_elsewhere is not None:
         yield used_elsewhere(state.key_used_elsewhere)
     if state.unneeded_bytes:

@@ -1,8 +1,10 @@
 """Files with a private key of a connection: made once, for their owner only; knows nothing of what is in them."""
 
 import os
+import secrets
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from conjoin.errors import KeyFileError
@@ -19,16 +21,18 @@ def provide_private(path: Path, make: Callable[[], bytes], what: str) -> bytes:
         StoreError: it could not be written.
     """
     with translated_os_errors(path):
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
-        except FileExistsError:
-            return _read(path, what)
-        try:
-            os.write(descriptor, make())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        sync_directory(path.parent)
+        if not os.path.lexists(path):
+            unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+            try:
+                os.write(descriptor, make())
+                os.fsync(descriptor)
+                with suppress(FileExistsError):  # of two that make it at once, one gives its name to it
+                    os.link(unfinished, path)
+            finally:
+                os.close(descriptor)
+                os.unlink(unfinished)
+            sync_directory(path.parent)
         return _read(path, what)
 
 
