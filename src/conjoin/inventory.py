@@ -276,18 +276,20 @@ class Inventory:
         """What is lacking of the base and of the visible ones among `contributions`; a leaf counts once."""
         content = {self.base: "the base", self.files: "the base's other files"}
         for info in contributions:
-            if info.visible:
+            if info.visible and not info.complete:
                 content.setdefault(info.weights, f"contribution {info.digest[:SHORT_CHARS]}")
                 for name, digest in info.extras.items():
                     content.setdefault(Digest(digest), f"{name} of contribution {info.digest[:SHORT_CHARS]}")
         found: list[MissingContent] = []
         seen: set[Digest] = set()
         for digest, what in content.items():
-            leaves = self._leaves(digest)
-            if leaves is None:
+            manifest = self._held(digest)
+            if manifest is None:
                 found.append(MissingContent(digest, what, 1, None))
                 continue
-            lacking = {leaf: size for leaf, size in leaves.items() if not holds(self.store, leaf_name(leaf))}
+            lacking = {
+                leaf: size for leaf, size in manifest.leaf_lengths().items() if not holds(self.store, leaf_name(leaf))
+            }
             fresh = lacking.keys() - seen
             if lacking:
                 found.append(MissingContent(digest, what, len(fresh), sum(lacking[leaf] for leaf in fresh)))
@@ -321,33 +323,35 @@ class Inventory:
         tensors = [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "root": t.root} for t in manifest.tensors]
         return {"kind": kind, "digest": digest, "size_bytes": manifest.size_bytes, "tensors": tensors}
 
-    def _leaves(self, digest: Digest) -> Mapping[Digest, int] | None:
-        """The leaves of a held manifest with their sizes in bytes, or None where it is missing or damaged."""
+    def _held(self, digest: Digest) -> Manifest | None:
+        """The manifest of some content, or None where it is missing or damaged."""
         try:
-            return self.manifest(digest).leaf_lengths()
+            return self.manifest(digest)
         except ConjoinError:
             return None
 
+    def _is_complete(self, manifest: Manifest) -> bool:
+        leaves = dict.fromkeys(leaf for tensor in manifest.tensors for leaf in tensor.leaves)
+        return all(holds(self.store, leaf_name(leaf)) for leaf in leaves)
+
     def _contribution(self, view: views.ContributionView) -> ContributionInfo:
         contribution = view.contribution
-        held = [self._leaves(digest) for digest in (contribution.weights, *contribution.extras.values())]
-        leaves = held[0]
-        shown = (view.live or view.adds)[0]
+        weights, *extras = (self._held(digest) for digest in (contribution.weights, *contribution.extras.values()))
+        shown = (view.live or view.adds)[0].meaning
+        assert isinstance(shown, Add), "a contribution is shown by what added it"
         return ContributionInfo(
             digest=contribution.digest,
             weights=contribution.weights,
             weight=contribution.weight,
             extras=dict(contribution.extras),
-            title=shown.body["title"],
-            license=shown.body["license"],
+            title=shown.title,
+            license=shown.license,
             authors=tuple(sorted({add.author for add in view.adds})),
             operations=tuple(add.id for add in view.adds),
             visible=view.visible,
-            complete=all(
-                found is not None and all(holds(self.store, leaf_name(leaf)) for leaf in found) for found in held
-            ),
-            size_bytes=None if leaves is None else self.manifest(contribution.weights).size_bytes,
-            time=shown.body["time"],
+            complete=all(found is not None and self._is_complete(found) for found in (weights, *extras)),
+            size_bytes=None if weights is None else weights.size_bytes,
+            time=shown.time,
         )
 
 

@@ -5,7 +5,7 @@ members are few beside operations. Every operation has a clock, so that ancestry
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from conjoin.log.clock import Clock
 from conjoin.log.genesis import Genesis
@@ -16,8 +16,7 @@ Standing = frozenset[tuple[str, Role]]
 """Every (key, role) that `member` operations of a causal past have let in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """An admitted operation and its place in the graph.
 
     Attributes:
@@ -68,13 +67,14 @@ class Ancestry:
     def put(self, operation: Operation) -> None:
         """Put in an admitted operation whose parents are in."""
         parents = operation.parents
-        height = 1 + max((self._nodes[parent].height for parent in parents), default=-1)
-        standing = self.standing_of(parents)
+        nodes = [self._nodes[parent] for parent in parents]
+        height = 1 + max([node.height for node in nodes], default=-1)
+        standing = self._united(nodes)
         if isinstance(operation.meaning, Member):
             entry = (operation.meaning.key, operation.meaning.role)
             standing = standing if entry in standing else self._intern(standing | {entry})
         branch = self._branch_of(operation)
-        clock = self._joined(parents).advanced(branch, operation.seq + 1)
+        clock = _joined(nodes).advanced(branch, operation.seq + 1)
         self._nodes[operation.id] = Node(operation, height, standing, branch, clock)
         self._heads.difference_update(parents)
         self._heads.add(operation.id)
@@ -91,17 +91,6 @@ class Ancestry:
         copy._standings = dict(self._standings)
         return copy
 
-    def _joined(self, parents: Iterable[Digest]) -> Clock:
-        """How far the pasts of `parents` reach together; one that lies in the past of another adds nothing to it."""
-        nodes = [self._nodes[parent] for parent in parents]
-        if len(nodes) > 1:
-            nodes.sort(key=lambda node: node.height, reverse=True)
-        clock = nodes[0].clock if nodes else Clock()
-        for node in nodes[1:]:
-            if clock.count(node.branch) <= node.operation.seq:
-                clock |= node.clock
-        return clock
-
     def _branch_of(self, operation: Operation) -> int:
         """The branch that ends in `prev`, now one longer; a new one for a first operation or a fork."""
         if operation.prev is not None:
@@ -114,9 +103,12 @@ class Ancestry:
 
     def standing_of(self, operations: Iterable[Digest]) -> Standing:
         """The union of the standings of `operations`."""
+        return self._united(self._nodes[operation] for operation in operations)
+
+    def _united(self, nodes: Iterable[Node]) -> Standing:
         union: Standing = frozenset()
-        for operation in operations:
-            standing = self._nodes[operation].standing
+        for node in nodes:
+            standing = node.standing
             if standing is not union and not standing <= union:
                 union = standing if union <= standing else self._intern(union | standing)
         return union
@@ -129,6 +121,19 @@ class Ancestry:
         wanted = self._nodes[target]
         branch, seq = wanted.branch, wanted.operation.seq
         return any(self._nodes[start].clock.count(branch) > seq for start in starts)
+
+
+def _joined(nodes: Sequence[Node]) -> Clock:
+    """How far the pasts of parents reach together; one that lies in the past of another adds nothing to it."""
+    if not nodes:
+        return Clock()
+    if len(nodes) > 1:
+        nodes = sorted(nodes, key=lambda node: node.height, reverse=True)
+    clock = nodes[0].clock
+    for node in nodes[1:]:
+        if clock.count(node.branch) <= node.operation.seq:
+            clock |= node.clock
+    return clock
 
 
 class Past:
@@ -156,7 +161,8 @@ class Past:
         node = self._ancestry.nodes.get(operation)
         if node is None:
             return None
-        return node.operation if self._ancestry.reaches(self._parents, operation) else None
+        known = operation in self._parents or self._ancestry.reaches(self._parents, operation)
+        return node.operation if known else None
 
     def let_in(self, key: str, role: Role) -> bool:
         """Whether a `member` operation of version 1 among the ancestors lets `key` in as `role`."""

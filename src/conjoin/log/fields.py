@@ -24,7 +24,7 @@ def exact_fields(value: Json, names: Iterable[str], what: str) -> dict[str, Json
     """
     if not isinstance(value, dict):
         raise MalformedOperationError(f"{what} is not an object: {value!r:.80}")
-    expected = set(names)
+    expected = frozenset(names)
     if value.keys() != expected:
         missing, unknown = sorted(expected - value.keys()), sorted(value.keys() - expected)
         raise MalformedOperationError(

@@ -76,6 +76,7 @@ class Log:
         self._refused_max = refused_max
         self._in_order: tuple[Operation, ...] | None = None
         self._derived: dict[str, Any] = {}
+        self._founding: tuple[str, Genesis] | None = None
 
     @classmethod
     def founded_by(cls, genesis: Operation) -> Self:
@@ -98,6 +99,7 @@ class Log:
         copy._refused = dict(self._refused)
         copy._in_order = self._in_order
         copy._derived = dict(self._derived)
+        copy._founding = self._founding
         return copy
 
     def offer(self, offered: bytes | Operation) -> Verdict:
@@ -142,8 +144,7 @@ class Log:
 
     def _admit(self, operation: Operation) -> None:
         if operation.space is not None:
-            founder, genesis = self.founder, self.genesis
-            admit(operation, Past(self._ancestry, founder, genesis, operation.parents))
+            admit(operation, self.past_of(operation.parents))
         self._ancestry.put(operation)
         self._room.leave(operation)
         self._in_order = None
@@ -234,7 +235,9 @@ class Log:
 
     def past_of(self, parents: Sequence[Digest]) -> Past:
         """The causal past of an operation with these admitted parents."""
-        return Past(self._ancestry, self.founder, self.genesis, parents)
+        if self._founding is None:
+            self._founding = self.founder, self.genesis
+        return Past(self._ancestry, *self._founding, parents)
 
     def operations(self) -> tuple[Operation, ...]:
         """The admitted operations in causal order: ascending by (height, author, seq, id), however they came in."""

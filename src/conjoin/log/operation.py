@@ -24,7 +24,8 @@ VERSION_MAX = 65_535
 TITLE_CHARS_MAX = 200
 LICENSE_CHARS_MAX = 100
 _TYPE = re.compile(r"[a-z][a-z-]{0,31}")
-_FIELDS = ("author", "body", "deps", "prev", "seq", "space", "type", "version")
+_FIELDS = frozenset({"author", "body", "deps", "prev", "seq", "space", "type", "version"})
+_ADD_FIELDS = frozenset({"contribution", "license", "time", "title"})
 
 Role = Literal["admin", "member"]
 
@@ -57,7 +58,7 @@ class Retract:
 Meaning = Genesis | Member | Add | Retract | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Operation:
     """One operation. Made only by `parse` (verified) and by `read_payload` (unsigned, with an empty envelope).
 
@@ -70,7 +71,6 @@ class Operation:
         space: id of the genesis; None only in a genesis itself.
         type: what kind of fact; types this version does not know are carried.
         version: version of the type's body; higher versions are carried.
-        body: the JSON object of the body. Never changed after parsing.
         payload: the canonical JSON that is signed.
         envelope: the bytes that are stored and sent.
         meaning: the body as a value, or None for a type or version this software does not know.
@@ -84,10 +84,14 @@ class Operation:
     space: Digest | None
     type: str
     version: int
-    body: Mapping[str, canonical.Json] = field(repr=False)
     payload: bytes = field(repr=False)
     envelope: bytes = field(repr=False)
     meaning: Meaning = field(repr=False)
+
+    @property
+    def body(self) -> Mapping[str, canonical.Json]:
+        """The body as a JSON object, read from the payload anew."""
+        return canonical.decode(self.payload)["body"]
 
     @property
     def name(self) -> str:
@@ -147,7 +151,7 @@ def read_payload(payload: bytes, envelope: bytes = b"") -> Operation:
     links = _read_links(fields, kind)
     author = check_key_hex(fields["author"], "author")
     meaning = _read_body(kind, version, fields["body"])
-    return Operation(sha256(payload), author, *links, kind, version, fields["body"], payload, envelope, meaning)
+    return Operation(sha256(payload), author, *links, kind, version, payload, envelope, meaning)
 
 
 def _read_links(
@@ -188,7 +192,7 @@ def _read_member(body: canonical.Json) -> Member:
 
 
 def _read_add(body: canonical.Json) -> Add:
-    fields = exact_fields(body, ("contribution", "license", "time", "title"), "add")
+    fields = exact_fields(body, _ADD_FIELDS, "add")
     return Add(
         Contribution.from_json(fields["contribution"]),
         text_field(fields["license"], LICENSE_CHARS_MAX, "license"),

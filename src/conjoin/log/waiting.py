@@ -56,7 +56,8 @@ class WaitingRoom:
 
     def waiting_for(self, wanted: Digest) -> tuple[Operation, ...]:
         """What waits for `wanted`, in order of arrival."""
-        return tuple(self._operations[waiting] for waiting in self._waiting_for.get(wanted, ()))
+        waiting = self._waiting_for.get(wanted)
+        return tuple(self._operations[one] for one in waiting) if waiting else ()
 
     def leave(self, operation: Operation) -> None:
         """Take `operation` out, if it waits here."""

@@ -17,6 +17,7 @@ EXTRAS_MAX = 64
 _WEIGHT = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?")
 _USER_WEIGHT = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 _EXTRA = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_FIELDS = {"base", "extras", "weight", "weights"}
 _HINT = "a weight is a positive decimal number such as 1, 2.5 or 0.05"
 
 
@@ -48,8 +49,7 @@ def canonical_weight(text: str) -> str:
     return check_weight(f"{whole}.{fraction}" if fraction else whole)
 
 
-def _no_extras() -> Mapping[str, Digest]:
-    return {}
+_NO_EXTRAS: Mapping[str, Digest] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Contribution:
     weights: Digest
     base: Digest
     weight: str = "1"
-    extras: Mapping[str, Digest] = field(default_factory=_no_extras)
+    extras: Mapping[str, Digest] = field(default_factory=lambda: _NO_EXTRAS)
 
     def __post_init__(self) -> None:
         parse_digest(self.weights, "weights")
@@ -84,7 +84,8 @@ class Contribution:
                     f"extra {name!r:.80} is not named by a-z 0-9 _ - (1 to 64, a letter first)"
                 )
             parse_digest(digest, f"extra {name}")
-        object.__setattr__(self, "extras", MappingProxyType(dict(sorted(self.extras.items()))))
+        extras = MappingProxyType(dict(sorted(self.extras.items()))) if self.extras else _NO_EXTRAS
+        object.__setattr__(self, "extras", extras)
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -92,7 +93,9 @@ class Contribution:
     @cached_property
     def digest(self) -> Digest:
         """The contribution's identity and its place in canonical order: SHA-256(tag ‖ canonical JSON)."""
-        return tagged(TAG, canonical.encode(self.to_json()))
+        extras = ",".join(f'"{name}":"{digest}"' for name, digest in self.extras.items())
+        text = f'{{"base":"{self.base}","extras":{{{extras}}},"weight":"{self.weight}","weights":"{self.weights}"}}'
+        return tagged(TAG, text.encode("ascii"))  # canonical as it is: nothing in it needs an escape
 
     def to_json(self) -> dict[str, canonical.Json]:
         """The contribution as a JSON value; `from_json` reads it back."""
@@ -106,10 +109,9 @@ class Contribution:
             MalformedOperationError: it is not an object with exactly the four fields, or a digest is malformed.
             BadWeightError: the weight is not canonical.
         """
-        if not isinstance(value, dict) or set(value) != {"base", "extras", "weight", "weights"}:
+        if not isinstance(value, dict) or value.keys() != _FIELDS:
             raise MalformedOperationError("a contribution has exactly the fields base, extras, weight, weights")
         extras = value["extras"]
         if not isinstance(extras, dict):
             raise MalformedOperationError("extras of a contribution are an object of digests by name")
-        weights, base = parse_digest(value["weights"], "weights"), parse_digest(value["base"], "base")
-        return cls(weights, base, value["weight"], extras)
+        return cls(value["weights"], value["base"], value["weight"], extras)

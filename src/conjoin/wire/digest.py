@@ -39,8 +39,8 @@ def raw(digest: Digest) -> bytes:
 
 def sha256(*parts: bytes | bytearray | memoryview) -> Digest:
     """SHA-256 over the concatenation of `parts`."""
-    state = hashlib.sha256()
-    for part in parts:
+    state = hashlib.sha256(parts[0] if parts else b"")
+    for part in parts[1:]:
         state.update(part)
     return Digest(state.hexdigest())
 
@@ -76,7 +76,7 @@ def merkle_root(leaves: Sequence[Digest]) -> Digest:
     A node is SHA-256(0x01 ‖ left ‖ right); a tree of n > 1 leaves splits at the largest power of two below n. The
     root of no leaves is SHA-256 of the empty string.
     """
-    return _merkle_root([raw(leaf) for leaf in leaves])
+    return leaves[0] if len(leaves) == 1 else _merkle_root([raw(leaf) for leaf in leaves])
 
 
 def merkle_root_of(values: Iterable[bytes]) -> Digest:

@@ -5,10 +5,7 @@ signature. Signatures are made and verified over DSSE's pre-authentication encod
 Ed25519 of `cryptography` (OpenSSL), which computes R' = [S]B - [k]A, refuses S >= L and compares R' with R as bytes.
 """
 
-import base64
 import binascii
-import json
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -22,13 +19,14 @@ if TYPE_CHECKING:
 PAYLOAD_TYPE = "application/vnd.conjoin.operation.v1+json"
 PAYLOAD_BYTES_MAX = 65_536
 SIGNATURE_BYTES = 64
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_TYPE = PAYLOAD_TYPE.encode("ascii")
+_PARTS = 19
+"""An envelope has so many pieces between its quotes."""
 
 
 def pre_authentication_encoding(payload: bytes) -> bytes:
     """The bytes that are signed (DSSE v1): `DSSEv1 LEN(type) type LEN(payload) payload`, lengths in ASCII decimal."""
-    kind = PAYLOAD_TYPE.encode("ascii")
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    return b"DSSEv1 %d %s %d %s" % (len(_TYPE), _TYPE, len(payload), payload)
 
 
 def seal(payload: bytes, author: str, sign: Callable[[bytes], bytes]) -> bytes:
@@ -46,7 +44,7 @@ def seal(payload: bytes, author: str, sign: Callable[[bytes], bytes]) -> bytes:
     check_key_hex(author, "author")
     signature = sign(pre_authentication_encoding(payload))
     verify(payload, author, signature)
-    return _spell(base64.b64encode(payload).decode("ascii"), author, base64.b64encode(signature).decode("ascii"))
+    return _spell(payload, author, signature)
 
 
 def unseal(envelope: bytes) -> tuple[bytes, str, bytes]:
@@ -58,22 +56,23 @@ def unseal(envelope: bytes) -> tuple[bytes, str, bytes]:
     """
     if len(envelope) > ENVELOPE_BYTES_MAX:
         raise MalformedOperationError(f"envelope has {len(envelope)} bytes, the limit is {ENVELOPE_BYTES_MAX}")
+    # It has one spelling and no escapes, so its parts are found by its quotes; spelling them again shows what is wrong.
+    parts = envelope.split(b'"', _PARTS)
+    if len(parts) != _PARTS:
+        raise MalformedOperationError("not an envelope with one payload and one signature")
     try:
-        value = json.loads(envelope.decode("utf-8"))
-        payload64 = value["payload"]
-        [signature] = value["signatures"]
-        author, signature64 = signature["keyid"], signature["sig"]
-    except (ValueError, KeyError, TypeError, RecursionError) as cause:
-        raise MalformedOperationError(f"not an envelope with one payload and one signature: {cause!r:.120}") from cause
-    payload, raw_signature = _unbase64(payload64, "payload"), _unbase64(signature64, "signature")
+        payload, signature = binascii.a2b_base64(parts[3]), binascii.a2b_base64(parts[17])
+        author = parts[13].decode("ascii")
+    except ValueError as cause:
+        raise MalformedOperationError(f"not an envelope with one payload and one signature: {cause}") from cause
     check_key_hex(author, "keyid")
-    if _spell(payload64, author, signature64) != envelope:
-        raise MalformedOperationError("envelope is not canonical: encoding its value again gives other bytes")
+    if _spell(payload, author, signature) != envelope:
+        raise MalformedOperationError("envelope is not canonical: spelling its parts again gives other bytes")
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise MalformedOperationError(f"payload has {len(payload)} bytes, the limit is {PAYLOAD_BYTES_MAX}")
-    if len(raw_signature) != SIGNATURE_BYTES:
-        raise MalformedOperationError(f"signature has {len(raw_signature)} bytes, not {SIGNATURE_BYTES}")
-    return payload, author, raw_signature
+    if len(signature) != SIGNATURE_BYTES:
+        raise MalformedOperationError(f"signature has {len(signature)} bytes, not {SIGNATURE_BYTES}")
+    return payload, author, signature
 
 
 def verify(payload: bytes, author: str, signature: bytes) -> None:
@@ -83,16 +82,21 @@ def verify(payload: bytes, author: str, signature: bytes) -> None:
         BadKeyError: `author` may not be an author's key.
         BadSignatureError: the signature does not verify.
     """
-    from cryptography.exceptions import InvalidSignature
-
     check_key_hex(author, "author")
     try:
         _verifier(author).verify(signature, pre_authentication_encoding(payload))
-    except InvalidSignature as cause:
+    except _invalid_signature() as cause:
         raise BadSignatureError(
             f"signature does not verify under key {author}",
             hint="the bytes were changed on their way, or somebody else signed them; fetch them from another peer",
         ) from cause
+
+
+def _invalid_signature() -> type[Exception]:
+    """What `cryptography` raises, imported only when it has raised it."""
+    from cryptography.exceptions import InvalidSignature
+
+    return InvalidSignature
 
 
 @lru_cache(maxsize=4096)
@@ -102,25 +106,15 @@ def _verifier(author: str) -> "Ed25519PublicKey":
     return Ed25519PublicKey.from_public_bytes(bytes.fromhex(author))
 
 
-def _spell(payload64: str, author: str, signature64: str) -> bytes:
+def _spell(payload: bytes, author: str, signature: bytes) -> bytes:
     """The canonical JSON of an envelope; base64 and hex need no escapes."""
-    return (
-        f'{{"payload":"{payload64}","payloadType":"{PAYLOAD_TYPE}",'
-        f'"signatures":[{{"keyid":"{author}","sig":"{signature64}"}}]}}'
-    ).encode("ascii")
+    return b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}' % (
+        binascii.b2a_base64(payload, newline=False),
+        _TYPE,
+        author.encode("ascii"),
+        binascii.b2a_base64(signature, newline=False),
+    )
 
 
-def _unbase64(text: object, what: str) -> bytes:
-    if not isinstance(text, str) or _BASE64.fullmatch(text) is None:
-        raise MalformedOperationError(f"{what} is not base64")
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as cause:
-        raise MalformedOperationError(f"{what} is not base64: {cause}") from cause
-    if base64.b64encode(data).decode("ascii") != text:
-        raise MalformedOperationError(f"{what} is not canonical base64: its unused bits are not zero")
-    return data
-
-
-ENVELOPE_BYTES_MAX = len(_spell("A" * (4 * -(-PAYLOAD_BYTES_MAX // 3)), "0" * 64, "A" * 88))
+ENVELOPE_BYTES_MAX = len(_spell(bytes(PAYLOAD_BYTES_MAX), "0" * 64, bytes(SIGNATURE_BYTES)))
 """Length of the envelope of a payload of PAYLOAD_BYTES_MAX bytes."""

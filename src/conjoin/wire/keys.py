@@ -47,7 +47,6 @@ def _double(x: int, y: int) -> tuple[int, int]:
     return 2 * x * y * pow(1 + t, -1, _P) % _P, (y * y + x * x) * pow(1 - t, -1, _P) % _P
 
 
-@lru_cache(maxsize=4096)
 def check_public_key(raw: bytes) -> None:
     """Check that 32 bytes may be an author's key.
 
@@ -69,10 +68,18 @@ def check_key_hex(text: object, what: str = "key") -> str:
     Raises:
         BadKeyError: it has another form, or the key is refused by `check_public_key`.
     """
-    if not isinstance(text, str) or _KEY_HEX.fullmatch(text) is None:
+    if not isinstance(text, str) or len(text) != 2 * KEY_BYTES or not _is_key(text):
         raise BadKeyError(f"{what} is not a public key of 64 lower-case hex characters: {text!r:.80}")
-    check_public_key(bytes.fromhex(text))
     return text
+
+
+@lru_cache(maxsize=4096)
+def _is_key(text: str) -> bool:
+    """Whether the form of 64 characters is right; if so, the key is checked by `check_public_key`."""
+    if _KEY_HEX.fullmatch(text) is None:
+        return False
+    check_public_key(bytes.fromhex(text))
+    return True
 
 
 def parse_public_key(text: str) -> str:

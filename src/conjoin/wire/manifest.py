@@ -1,5 +1,9 @@
-"""Manifest: what tensors a checkpoint holds and the digests of their leaves; holds no tensor data."""
+"""Manifest: what tensors a checkpoint holds and the digests of their leaves; holds no tensor data.
 
+Names, dtypes and digests are ASCII that needs no escape in JSON, so the canonical bytes are spelled here directly.
+"""
+
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,8 +12,7 @@ from math import prod
 from typing import Self
 
 from conjoin.errors import DamagedObjectError, MalformedOperationError
-from conjoin.wire import canonical
-from conjoin.wire.digest import Digest, leaf_digest, leaf_sizes, merkle_root, parse_digest
+from conjoin.wire.digest import LEAF_BYTES, Digest, is_digest, leaf_sizes, merkle_root, merkle_root_of
 from conjoin.wire.dtype import DTYPES, Dtype
 
 FORMAT = "conjoin/manifest/1"
@@ -21,6 +24,7 @@ SIZE_BYTES_MAX = 2**50
 _LEAF_CHARS = 67
 """A leaf's digest in a list: 64 characters, two quotes and a comma."""
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
+_FIELDS = {"dtype", "leaves", "name", "shape"}
 
 
 def name_problem(name: object) -> str | None:
@@ -34,18 +38,23 @@ def name_problem(name: object) -> str | None:
 
 def shape_problem(shape: object) -> str | None:
     """Why `shape` may not be a shape, or None."""
-    if not isinstance(shape, list | tuple) or any(type(dim) is not int or dim < 0 for dim in shape):
+    if not isinstance(shape, list | tuple):
         return "a shape is a list of non-negative integers"
     if len(shape) > RANK_MAX:
         return f"rank {len(shape)} is over {RANK_MAX}"
-    if any(dim >= DIM_MAX for dim in shape) or prod(dim for dim in shape if dim) * 8 > SIZE_BYTES_MAX:
-        return "a dimension or the whole tensor is too large"
-    return None
+    elements = 1
+    for dim in shape:
+        if type(dim) is not int or dim < 0:
+            return "a shape is a list of non-negative integers"
+        if dim >= DIM_MAX:
+            return "a dimension is too large"
+        elements *= dim or 1
+    return "the tensor is too large" if elements * 8 > SIZE_BYTES_MAX else None
 
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """One tensor: name, dtype name, shape, and the digests of its 4 MiB leaves in order."""
+    """One tensor: name without a `name_problem`, dtype name, shape, and the digests of its 4 MiB leaves in order."""
 
     name: str
     dtype: str
@@ -91,14 +100,7 @@ class Manifest:
     @cached_property
     def digest(self) -> Digest:
         """Content digest: Merkle root over (name, dtype, shape, tensor root) sorted by name."""
-        return merkle_root(
-            [
-                leaf_digest(
-                    canonical.encode({"dtype": t.dtype, "name": t.name, "root": t.root, "shape": list(t.shape)})
-                )
-                for t in self.tensors
-            ]
-        )
+        return merkle_root_of(map(_summary, self.tensors))
 
     @cached_property
     def by_name(self) -> dict[str, TensorEntry]:
@@ -121,10 +123,11 @@ class Manifest:
 
     def encode(self) -> bytes:
         """The canonical bytes stored under `manifest/<digest>`."""
-        tensors = [
-            {"dtype": t.dtype, "leaves": list(t.leaves), "name": t.name, "shape": list(t.shape)} for t in self.tensors
-        ]
-        return canonical.encode({"format": FORMAT, "tensors": tensors})
+        tensors = ",".join(
+            f'{{"dtype":"{t.dtype}","leaves":{_quoted(t.leaves)},"name":"{t.name}","shape":{_listed(t.shape)}}}'
+            for t in self.tensors
+        )
+        return f'{{"format":"{FORMAT}","tensors":[{tensors}]}}'.encode("ascii")
 
     @classmethod
     def decode(cls, data: bytes, expected: Digest) -> "Manifest":
@@ -152,7 +155,10 @@ def _read(data: bytes) -> Manifest:
     commas_max = 2 * RANK_MAX * TENSORS_MAX + len(data) // _LEAF_CHARS
     if brackets > 2 * TENSORS_MAX + 1 or braces > TENSORS_MAX + 1 or commas > commas_max:
         raise MalformedOperationError(f"it is no {FORMAT} document of at most {TENSORS_MAX} tensors")
-    value = canonical.decode(data, "manifest")
+    try:
+        value = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as cause:
+        raise MalformedOperationError(f"it is not JSON: {cause}") from cause
     if not isinstance(value, dict) or set(value) != {"format", "tensors"} or value["format"] != FORMAT:
         raise MalformedOperationError(f"it is not a {FORMAT} document")
     if not isinstance(value["tensors"], list) or len(value["tensors"]) > TENSORS_MAX:
@@ -161,19 +167,40 @@ def _read(data: bytes) -> Manifest:
     names = [entry.name for entry in entries]
     if names != sorted(set(names)):
         raise MalformedOperationError("tensors are not sorted by name without repetition")
-    return Manifest(entries)
+    manifest = Manifest(entries)
+    if manifest.encode() != data:
+        raise MalformedOperationError("it is not canonical JSON: encoding its value again gives other bytes")
+    return manifest
 
 
 def _read_entry(item: object) -> TensorEntry:
-    if not isinstance(item, dict) or set(item) != {"dtype", "leaves", "name", "shape"}:
+    if not isinstance(item, dict) or item.keys() != _FIELDS:
         raise MalformedOperationError("a tensor entry has other fields than dtype, leaves, name, shape")
     problem = name_problem(item["name"]) or shape_problem(item["shape"])
-    if problem is None and item["dtype"] not in DTYPES:
+    if problem is None and (not isinstance(item["dtype"], str) or item["dtype"] not in DTYPES):
         problem = "unknown dtype"
     if problem is not None or not isinstance(item["leaves"], list):
         raise MalformedOperationError(f"tensor {item['name']!r:.80}: {problem or 'leaves is not a list'}")
-    leaves = tuple(parse_digest(leaf, "leaf") for leaf in item["leaves"])
+    leaves: tuple[Digest, ...] = tuple(item["leaves"])
+    if not all(map(is_digest, leaves)):
+        raise MalformedOperationError(
+            f"tensor {item['name']}: a leaf is not a SHA-256 digest of 64 lower-case hex digits"
+        )
     entry = TensorEntry(item["name"], item["dtype"], tuple(item["shape"]), leaves)
-    if len(entry.leaf_sizes()) != len(leaves):
+    if -(-entry.size_bytes // LEAF_BYTES) != len(leaves):
         raise MalformedOperationError(f"tensor {entry.name}: {len(leaves)} leaves do not fit {entry.size_bytes} bytes")
     return entry
+
+
+def _summary(entry: TensorEntry) -> bytes:
+    """The canonical bytes of what the content digest is made of."""
+    root, shape = merkle_root(entry.leaves), _listed(entry.shape)
+    return f'{{"dtype":"{entry.dtype}","name":"{entry.name}","root":"{root}","shape":{shape}}}'.encode("ascii")
+
+
+def _listed(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _quoted(leaves: tuple[Digest, ...]) -> str:
+    return '["' + '","'.join(leaves) + '"]' if leaves else "[]"

@@ -5,7 +5,7 @@ so the id of the last one, which is in the name, pins them all.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from conjoin.errors import DamagedObjectError, TrustError
 from conjoin.wire import canonical
@@ -17,8 +17,7 @@ SEGMENT_OPERATIONS_MAX = 1024
 SEGMENT_BYTES_MAX = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """What of an operation matters to its place in a segment; `founds`: it is a genesis."""
 
     author: str
