@@ -84,9 +84,10 @@ def cable() -> Iterator[Cable]:
 
 
 @contextlib.contextmanager
-def serving(cable: Cable, replica: Path) -> Iterator[str]:
+def serving(cable: Cable, replica: Path, transport: str) -> Iterator[str]:
     """`conjoin serve` at the far end of the cable; gives its ticket."""
-    command = [*cable.at_server, *CONJOIN, "-C", str(replica), "-q", "serve", "--bind", f"{SERVER}:{PORT}"]
+    command = [*cable.at_server, *CONJOIN, "-C", str(replica), "-q", "serve"]
+    command += ["--bind", f"{SERVER}:{PORT}", "--transport", transport]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert process.stdout is not None
     try:
@@ -119,8 +120,9 @@ def sync(cable: Cable, replica: Path, ticket: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.parametrize("transport", ["https", "iroh"] if FULL else ["https"])
 @pytest.mark.parametrize("push", [False, True] if FULL else [False])
-def test_a_cable_pulled_in_the_middle_and_put_back(cable: Cable, folder: Path, push: bool) -> None:
+def test_a_cable_pulled_in_the_middle_and_put_back(cable: Cable, folder: Path, push: bool, transport: str) -> None:
     """The client says in time that nobody answers, what came is kept, and then exactly what is missing moves."""
     founder = folder / "founder"
     Replica.init(founder, write_model(folder / "base.safetensors", 0, TENSORS, TENSOR_BYTES)).close()
@@ -128,7 +130,7 @@ def test_a_cable_pulled_in_the_middle_and_put_back(cable: Cable, folder: Path, p
     giver, taker = (member, founder) if push else (founder, member)
     Replica.open(giver).add(write_model(folder / "m1.safetensors", 1, TENSORS, TENSOR_BYTES))
     before = objects(taker, "leaf")
-    with serving(cable, founder) as ticket:
+    with serving(cable, founder, transport) as ticket:
         process = sync(cable, member, ticket)
         until = time.monotonic() + SECONDS_MAX
         while len(objects(taker, "leaf") - before) < TENSORS // 4 and process.poll() is None:
