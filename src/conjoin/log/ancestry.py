@@ -15,6 +15,8 @@ from conjoin.wire.digest import Digest
 Standing = frozenset[tuple[str, Role]]
 """Every (key, role) that `member` operations of a causal past have let in."""
 
+_NOBODY: Standing = frozenset()
+
 
 class Node(NamedTuple):
     """An admitted operation and its place in the graph.
@@ -68,7 +70,7 @@ class Ancestry:
         """Put in an admitted operation whose parents are in."""
         parents = operation.parents
         nodes = [self._nodes[parent] for parent in parents]
-        height = 1 + max([node.height for node in nodes], default=-1)
+        height = max([node.height for node in nodes]) + 1 if nodes else 0
         standing = self._united(nodes)
         if isinstance(operation.meaning, Member):
             entry = (operation.meaning.key, operation.meaning.role)
@@ -79,7 +81,8 @@ class Ancestry:
         self._heads.difference_update(parents)
         self._heads.add(operation.id)
         chain = self._chains.setdefault(operation.author, {})
-        chain[operation.seq] = (*chain.get(operation.seq, ()), operation.id)
+        others = chain.get(operation.seq)
+        chain[operation.seq] = (*others, operation.id) if others else (operation.id,)
 
     def copy(self) -> "Ancestry":
         """Another graph of the same operations, which grows by itself."""
@@ -106,7 +109,7 @@ class Ancestry:
         return self._united(self._nodes[operation] for operation in operations)
 
     def _united(self, nodes: Iterable[Node]) -> Standing:
-        union: Standing = frozenset()
+        union = _NOBODY
         for node in nodes:
             standing = node.standing
             if standing is not union and not standing <= union:
@@ -137,24 +140,19 @@ def _joined(nodes: Sequence[Node]) -> Clock:
 
 
 class Past:
-    """The causal past of an operation with given parents, as admission asks for it."""
+    """The causal past of an operation with given parents, as admission asks for it.
+
+    Attributes:
+        founder: the author of the genesis.
+        genesis: the body of the genesis.
+    """
 
     def __init__(self, ancestry: Ancestry, founder: str, genesis: Genesis, parents: Sequence[Digest]) -> None:
+        self.founder = founder
+        self.genesis = genesis
         self._ancestry = ancestry
-        self._founder = founder
-        self._genesis = genesis
         self._parents = parents
         self._standing: Standing | None = None
-
-    @property
-    def founder(self) -> str:
-        """The author of the genesis."""
-        return self._founder
-
-    @property
-    def genesis(self) -> Genesis:
-        """The body of the genesis."""
-        return self._genesis
 
     def find(self, operation: Digest) -> Operation | None:
         """The ancestor with this id, or None if no ancestor has it."""

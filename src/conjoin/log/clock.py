@@ -58,12 +58,11 @@ class Clock:
 
 
 def _replaced(node: Node, depth: int, branch: int, count: int) -> Node:
-    """A copy of the path to `branch`, with `count` at its end."""
-    if depth == 0:
-        return count
+    """A copy of the path of `depth` nodes to `branch`, with `count` at its end."""
     children: list[Node] = [0] * _WIDTH if isinstance(node, int) else list(node)
-    place = (branch >> (_BITS * (depth - 1))) % _WIDTH
-    children[place] = _replaced(children[place], depth - 1, branch, count)
+    depth -= 1
+    place = (branch >> (_BITS * depth)) % _WIDTH
+    children[place] = _replaced(children[place], depth, branch, count) if depth else count
     return tuple(children)
 
 

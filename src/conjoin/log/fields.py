@@ -88,6 +88,6 @@ def digests_field(value: Json, least: int, most: int, what: str) -> tuple[Digest
     if not isinstance(value, list) or not least <= len(value) <= most:
         raise MalformedOperationError(f"{what} is not a list of {least} to {most} operation ids")
     digests = tuple(parse_digest(item, what) for item in value)
-    if any(left >= right for left, right in pairwise(digests)):
+    if len(digests) > 1 and any(left >= right for left, right in pairwise(digests)):
         raise MalformedOperationError(f"{what} are not ascending without repetition")
     return digests

@@ -109,13 +109,13 @@ class Log:
         except ConjoinError as error:
             # The id is not remembered: another envelope of the same payload may well be signed properly.
             return Verdict("refused", error=error)
-        if self.has(operation.id):
+        nodes = self._ancestry.nodes
+        if operation.id in nodes:
             return Verdict("known", operation)
         try:
             check_space(operation, self.space)
         except WrongSpaceError as error:
             return Verdict("refused", operation, error)
-        nodes = self._ancestry.nodes
         absent = [parent for parent in operation.parents if parent not in nodes]
         if absent:
             lost = next((parent for parent in absent if parent in self._refused), None)

@@ -5,6 +5,7 @@ This is everything that can be said about an operation without its ancestors: ru
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -165,7 +166,7 @@ def _read_links(
         if fields["space"] is not None or prev is not None or deps or seq:
             raise MalformedOperationError("a genesis has seq 0, no prev, no deps and no space")
         return seq, prev, deps, None
-    space = parse_digest(fields["space"], "space")
+    space = Digest(sys.intern(parse_digest(fields["space"], "space")))  # one object for the whole log
     if (prev is None) != (seq == 0):
         raise MalformedOperationError(f"prev is null exactly when seq is 0, but seq is {seq} and prev {prev}")
     if prev in deps:

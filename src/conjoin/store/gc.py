@@ -134,8 +134,9 @@ class _Search:
         return tuple(found), self._later({name for one in found for name in one.files}, young)
 
     def _look_at(self, name: str) -> None:
-        with translated_os_errors(self._store.root / name), suppress(FileNotFoundError):  # gone since it was listed
-            status = os.lstat(self._store.root / name)
+        path = f"{self._store.root}/{name}"
+        with translated_os_errors(path), suppress(FileNotFoundError):  # gone since it was listed
+            status = os.lstat(path)
             self._files[name] = status.st_size, status.st_mtime
 
     def _leaves(self, digest: Digest) -> frozenset[Digest]:

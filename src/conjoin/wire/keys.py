@@ -65,21 +65,24 @@ def check_public_key(raw: bytes) -> None:
 def check_key_hex(text: object, what: str = "key") -> str:
     """Return `text` as a public key in the only form operations hold: 64 lower-case hex characters.
 
+    Equal keys are mostly returned as one object, which a long log has room for.
+
     Raises:
         BadKeyError: it has another form, or the key is refused by `check_public_key`.
     """
-    if not isinstance(text, str) or len(text) != 2 * KEY_BYTES or not _is_key(text):
+    key = _checked(text) if isinstance(text, str) and len(text) == 2 * KEY_BYTES else None
+    if key is None:
         raise BadKeyError(f"{what} is not a public key of 64 lower-case hex characters: {text!r:.80}")
-    return text
+    return key
 
 
 @lru_cache(maxsize=4096)
-def _is_key(text: str) -> bool:
-    """Whether the form of 64 characters is right; if so, the key is checked by `check_public_key`."""
+def _checked(text: str) -> str | None:
+    """These 64 characters, None if their form is wrong; `check_public_key` says what else may be wrong."""
     if _KEY_HEX.fullmatch(text) is None:
-        return False
+        return None
     check_public_key(bytes.fromhex(text))
-    return True
+    return text
 
 
 def parse_public_key(text: str) -> str:

@@ -176,20 +176,18 @@ def _read(data: bytes) -> Manifest:
 def _read_entry(item: object) -> TensorEntry:
     if not isinstance(item, dict) or item.keys() != _FIELDS:
         raise MalformedOperationError("a tensor entry has other fields than dtype, leaves, name, shape")
-    problem = name_problem(item["name"]) or shape_problem(item["shape"])
-    if problem is None and (not isinstance(item["dtype"], str) or item["dtype"] not in DTYPES):
+    name, dtype, shape, leaves = item["name"], item["dtype"], item["shape"], item["leaves"]
+    problem = name_problem(name) or shape_problem(shape)
+    if problem is None and (not isinstance(dtype, str) or dtype not in DTYPES):
         problem = "unknown dtype"
-    if problem is not None or not isinstance(item["leaves"], list):
-        raise MalformedOperationError(f"tensor {item['name']!r:.80}: {problem or 'leaves is not a list'}")
-    leaves: tuple[Digest, ...] = tuple(item["leaves"])
-    if not all(map(is_digest, leaves)):
-        raise MalformedOperationError(
-            f"tensor {item['name']}: a leaf is not a SHA-256 digest of 64 lower-case hex digits"
-        )
-    entry = TensorEntry(item["name"], item["dtype"], tuple(item["shape"]), leaves)
-    if -(-entry.size_bytes // LEAF_BYTES) != len(leaves):
-        raise MalformedOperationError(f"tensor {entry.name}: {len(leaves)} leaves do not fit {entry.size_bytes} bytes")
-    return entry
+    if problem is None and (not isinstance(leaves, list) or not all(map(is_digest, leaves))):
+        problem = "leaves is not a list of SHA-256 digests of 64 lower-case hex characters"
+    if problem is not None:
+        raise MalformedOperationError(f"tensor {name!r:.80}: {problem}")
+    size_bytes = prod(shape) * DTYPES[dtype].item_bytes
+    if -(-size_bytes // LEAF_BYTES) != len(leaves):
+        raise MalformedOperationError(f"tensor {name}: {len(leaves)} leaves do not fit {size_bytes} bytes")
+    return TensorEntry(name, dtype, tuple(shape), tuple(leaves))
 
 
 def _summary(entry: TensorEntry) -> bytes:
