@@ -41,6 +41,14 @@ def repeats(item: pytest.Item) -> bool:
     return later or is_hypothesis_test(getattr(item, "obj", None)) or bool(LOOPS.match(item.nodeid))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Stop what pytest-cov begins to measure in a worker before its session: it would go on while the other pauses."""
+    measuring = getattr(session.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
+    if hasattr(session.config, "workerinput") and measuring is not None:
+        measuring.cov.stop()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long files first; the order inside a file stays. Leave what repeats out of the coverage report."""
     for item in items:
