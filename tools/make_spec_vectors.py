@@ -21,6 +21,7 @@ from conjoin.wire.keys import fingerprint, openssh_line
 from conjoin.wire.manifest import Manifest, TensorEntry
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import edwards
 from spec_histories import histories
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "spec" / "vectors"
@@ -160,6 +161,49 @@ def keys() -> Value:
             {"why": "31 bytes", "key": good[0][:62]},
         ],
     }
+
+
+def signatures() -> Value:
+    """Signatures on which verifiers differ: those of which the cofactorless equation holds, and others."""
+    secret, nonce, off = (edwards.scalar(b"conjoin/spec/" + what) for what in (b"secret", b"nonce", b"off"))
+    eighth = edwards.of_order_8()
+    message = b"conjoin"
+    good: list[Value] = []
+    bad: list[Value] = []
+
+    def put(into: list[Value], why: str, signed: tuple[str, str], text: bytes = message) -> None:
+        into.append({"why": why, "key": signed[0], "signature": signed[1], "message": text.decode("ascii")})
+
+    honest = edwards.sign(secret, nonce, message)
+    put(good, "as an honest signer makes it", honest)
+    put(good, "R is the identity", edwards.sign(secret, 0, message))
+    for number in range(1, 200):  # of a key with a part of order 8, one in eight holds, by chance
+        text = b"conjoin %d" % number
+        signed = edwards.sign(secret, nonce, text, key_off=eighth)
+        whole = edwards.scalar(bytes.fromhex(signed[1])[:32], bytes.fromhex(signed[0]), text) % 8 == 0
+        if whole and len(good) < 4:
+            put(good, "the key has a part of order 8, and the equation holds without the cofactor", signed, text)
+        elif not whole and len(bad) < 2:
+            put(bad, "the key has a part of order 8, and the equation holds with the cofactor only", signed, text)
+    for order in (8, 4, 2):
+        moved = edwards.sign(secret, nonce, message, nonce_off=edwards.times(8 // order, eighth))
+        put(bad, f"R is off by a point of order {order}: the equation holds with the cofactor only", moved)
+        small = edwards.sign(secret, 0, message, nonce_off=edwards.times(8 // order, eighth))
+        put(bad, f"R has order {order}, and the equation holds with the cofactor only", small)
+    key, signature = honest
+    commitment, answer = bytes.fromhex(signature)[:32], int.from_bytes(bytes.fromhex(signature)[32:], "little")
+    put(bad, "S is not below L", (key, (commitment + (answer + edwards.L).to_bytes(32, "little")).hex()))
+    identity = bytes.fromhex(edwards.sign(secret, 0, message)[1])
+    for why, raw_r in (
+        ("R is the identity with the sign bit set", (1 | 1 << 255).to_bytes(32, "little")),
+        ("R is the identity with y = p + 1", (P + 1).to_bytes(32, "little")),
+    ):
+        s = edwards.scalar(raw_r, bytes.fromhex(key), message) * secret % edwards.L
+        assert raw_r != identity[:32]
+        put(bad, why, (key, (raw_r + s.to_bytes(32, "little")).hex()))
+    put(bad, "of another message", honest, b"conjoim")
+    put(bad, "of another key", (edwards.sign(off, 0, message)[0], signature))
+    return {"good": good, "bad": bad}
 
 
 def fields_of(**changes: Any) -> Value:
@@ -376,6 +420,7 @@ FILES: dict[str, Callable[[], Value]] = {
     "envelopes.json": envelopes,
     "histories.json": histories,
     "keys.json": keys,
+    "signatures.json": signatures,
 }
 
 

@@ -1,20 +1,15 @@
 """DSSE envelopes: a payload, its author's key and one Ed25519 signature; refuses every spelling but the canonical one.
 
 The bytes of an envelope are canonical JSON with exactly one signature, so they are a function of payload, author and
-signature. Signatures are made and verified over DSSE's pre-authentication encoding. One verifier is pinned: the
-Ed25519 of `cryptography` (OpenSSL), which computes R' = [S]B - [k]A, refuses S >= L and compares R' with R as bytes.
+signature. Signatures are made and verified over DSSE's pre-authentication encoding (`wire.signatures`).
 """
 
 import binascii
 from collections.abc import Callable
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from conjoin.errors import BadSignatureError, MalformedOperationError
 from conjoin.wire.keys import check_key_hex
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from conjoin.wire.signatures import holds
 
 PAYLOAD_TYPE = "application/vnd.conjoin.operation.v1+json"
 PAYLOAD_BYTES_MAX = 65_536
@@ -83,27 +78,11 @@ def verify(payload: bytes, author: str, signature: bytes) -> None:
         BadSignatureError: the signature does not verify.
     """
     check_key_hex(author, "author")
-    try:
-        _verifier(author).verify(signature, pre_authentication_encoding(payload))
-    except _invalid_signature() as cause:
+    if not holds(author, signature, pre_authentication_encoding(payload)):
         raise BadSignatureError(
             f"signature does not verify under key {author}",
             hint="the bytes were changed on their way, or somebody else signed them; fetch them from another peer",
-        ) from cause
-
-
-def _invalid_signature() -> type[Exception]:
-    """What `cryptography` raises, imported only when it has raised it."""
-    from cryptography.exceptions import InvalidSignature
-
-    return InvalidSignature
-
-
-@lru_cache(maxsize=4096)
-def _verifier(author: str) -> "Ed25519PublicKey":
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    return Ed25519PublicKey.from_public_bytes(bytes.fromhex(author))
+        )
 
 
 def _spell(payload: bytes, author: str, signature: bytes) -> bytes:

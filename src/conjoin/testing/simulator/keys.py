@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from types import ModuleType
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from conjoin.log import Operation, parse
@@ -50,7 +49,7 @@ def shortcuts() -> Generator[None]:
     """A block in which keyed hashes stand for signatures, and every envelope and manifest is read once."""
     reading: Callable[[bytes], Operation] = lru_cache(READ_MAX)(parse)
     replaced: list[tuple[ModuleType, str, object]] = [
-        (envelope, "_verifier", _HashVerifier),
+        (envelope, "holds", _is_keyed_hash),
         (manifest, "_read", lru_cache(READ_MAX)(vars(manifest)["_read"].__wrapped__)),
         *((room, "parse", reading) for room in _READERS),
     ]
@@ -64,16 +63,9 @@ def shortcuts() -> Generator[None]:
             setattr(room, name, value)
 
 
-class _HashVerifier:
-    """Stands for a public key."""
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def verify(self, signature: bytes, data: bytes) -> None:
-        """Return if `signature` is the keyed hash of `data`."""
-        if signature != _keyed_hash(self._key, data):
-            raise InvalidSignature
+def _is_keyed_hash(key: str, signature: bytes, data: bytes) -> bool:
+    """Stands for `wire.signatures.holds`."""
+    return signature == _keyed_hash(key, data)
 
 
 def _keyed_hash(key: str, data: bytes) -> bytes:
