@@ -69,6 +69,14 @@ class Offered:
     leaves: Callable[[], Generator[Request, Any, Container[str]]]
 
 
+def _no_leaves() -> Generator[Request, Any, Container[str]]:
+    yield from ()
+    return ()
+
+
+_NOTHING = Offered((), _no_leaves)
+
+
 def needed_content(log: Log) -> list[Digest]:
     """Content that resolving this log needs: the base, its files, then visible contributions in canonical order."""
     if not log.has(log.space):
@@ -97,7 +105,7 @@ def pull(
     complete: dict[Digest, Manifest] = {}
     tried: set[Digest] = set()
 
-    def pull_what_is_needed(by: Log) -> Steps:
+    def complete_what_is_needed(by: Log, offered: Offered) -> Steps:
         for digest in needed_content(by):
             if digest not in tried:
                 tried.add(digest)
@@ -105,11 +113,12 @@ def pull(
                 if manifest is not None:
                     complete[digest] = manifest
 
-    yield from pull_what_is_needed(ahead)
+    yield from complete_what_is_needed(ahead, offered)
     with taking():
         if ahead is not log:
             yield from take(log, ahead, outcome)
-    yield from pull_what_is_needed(log)  # others may have added to it meanwhile
+    # What others added to it meanwhile came with its content, or waits for the next sync: none comes after operations.
+    yield from complete_what_is_needed(log, _NOTHING)
     outcome.missing = tuple(sorted(set(needed_content(log)) - set(complete)))
     outcome.waiting = len(log.waiting())
     return complete
