@@ -22,6 +22,21 @@ LIMITS = {} if FULL else {"CONNECT_SECONDS": 2.0, "IDLE_SECONDS": 5.0, "RETRY_SE
 SECONDS_MAX = 90.0 if FULL else 30.0
 """Within this time the client says that nobody answers: it waits for 30 s, and not so long for each leaf."""
 
+REACHING = """
+import socket, sys, time
+until = time.monotonic() + float(sys.argv[2])
+while True:
+    try:
+        socket.create_connection((sys.argv[1], 1), timeout=1)
+    except ConnectionRefusedError:
+        break
+    except OSError:
+        if time.monotonic() > until:
+            raise
+        time.sleep(0.05)
+"""
+"""Ends as soon as an address answers: nobody listens at that port, and the machine at the other end says so."""
+
 
 class Cable:
     """Two network namespaces of a user namespace of their own, joined by a pair of virtual interfaces."""
@@ -47,7 +62,11 @@ class Cable:
         self._ip(self.at_server, "link set cable down")
 
     def put_back(self) -> None:
+        """Put it back, and wait until the ends have found each other again, as they have long before a person tries."""
         self._ip(self.at_server, "link set cable up")
+        reaching = [*self.at_client, sys.executable, "-c", REACHING, SERVER, str(SECONDS_MAX)]
+        done = subprocess.run(reaching, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
     @staticmethod
     def _inside(holder: int) -> list[str]:
