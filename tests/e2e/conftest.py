@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.shell import InProcess
+from tests.e2e.shell import here as here
 
 MODELS = ("base", "north", "south", "west")
 
@@ -26,11 +26,3 @@ def lay_out(folder: Path) -> Path:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with base/, north.safetensors, south.safetensors and west.safetensors."""
     return lay_out(tmp_path_factory.mktemp("e2e"))
-
-
-@pytest.fixture
-def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> InProcess:
-    """The command line in this process, 80 columns wide and without colour."""
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("NO_COLOR", "1")
-    return InProcess(capsys)

@@ -125,3 +125,11 @@ def check_snapshot(name: str, text: str) -> None:
     kept = path.read_text(encoding="utf-8")
     changes = "\n".join(unified_diff(kept.splitlines(), text.splitlines(), "kept", "printed", lineterm=""))
     assert not changes, f"{path.name} differs; accept it with {REWRITE}=write\n{changes}"
+
+
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> InProcess:
+    """The command line in this process, 80 columns wide and without colour."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    return InProcess(capsys)

@@ -17,6 +17,7 @@ from conjoin.replica import Replica
 from conjoin.store.instance import create_instance
 from tests.e2e.refusal import check_refused, contents
 from tests.e2e.shell import InProcess
+from tests.unit.places import small_disk
 
 
 @pytest.fixture(scope="module")
@@ -296,25 +297,15 @@ def test_a_disk_that_refuses(
         here.ok(*arguments)
 
 
-def _private_disk(folder: Path, size: str) -> list[str]:
-    """A shell prefix that runs `sh -c …` with a small disk of its own on `folder`; skips where that is not allowed."""
-    prefix = ["unshare", "-m", "sh", "-c"]
-    mount = f"mount -t tmpfs -o size={size} none {folder}"
-    if not shutil.which("unshare") or subprocess.run([*prefix, mount], capture_output=True, check=False).returncode:
-        pytest.skip("no private mounts here")
-    return [*prefix, f'{mount} && cd {folder} && eval "$0"']
-
-
 def test_a_disk_that_is_really_full(made: Path, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
     story = (
         f'conjoin() {{ {sys.executable} -m conjoin "$@"; }}\n'
         f"conjoin -q init r --base {made}/base && conjoin -q -C r add {made}/north.safetensors || exit 1\n"
         f"conjoin -q -C r add {made}/south.safetensors\nconjoin -q -C r add {made}/west.safetensors\necho status $?\n"
         "conjoin -q -C r fsck\necho fsck $?\nfind r/.conjoin/local/tmp -type f\n"
     )
-    done = subprocess.run([*_private_disk(disk, "300k"), story], capture_output=True, text=True, check=False)
+    with small_disk(tmp_path / "disk", "size=300k") as disk:
+        done = subprocess.run(["sh", "-c", story], cwd=disk, capture_output=True, text=True, check=False)
     assert "error[E605]" in done.stderr, done
     assert "Traceback" not in done.stderr
     assert done.stdout.splitlines()[-2:] == ["status 7", "fsck 0"]
@@ -323,7 +314,6 @@ def test_a_disk_that_is_really_full(made: Path, tmp_path: Path) -> None:
 def test_a_disk_that_became_read_only(made: Path, tmp_path: Path) -> None:
     """What stops root as well, who may write to every folder."""
     disk = tmp_path / "disk"
-    disk.mkdir()
     story = (
         f'conjoin() {{ {sys.executable} -m conjoin "$@"; }}\n'
         f"conjoin -q init r --base {made}/base && conjoin -q -C r add {made}/north.safetensors || exit 1\n"
@@ -332,7 +322,8 @@ def test_a_disk_that_became_read_only(made: Path, tmp_path: Path) -> None:
         "conjoin -q -C r resolve ties -o out\necho resolve $?\n"
         "conjoin -q -C r fsck\necho fsck $?\n"
     )
-    done = subprocess.run([*_private_disk(disk, "20m"), story], capture_output=True, text=True, check=False)
+    with small_disk(disk, "size=20m"):
+        done = subprocess.run(["sh", "-c", story], cwd=disk, capture_output=True, text=True, check=False)
     assert done.stderr.count("error[E604]") == 2, done
     assert "Traceback" not in done.stderr
     assert done.stdout.splitlines()[-3:] == ["add 7", "resolve 7", "fsck 0"]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.shell import here as here
 from tests.fitting.nets import fill
 
 WORDS = [

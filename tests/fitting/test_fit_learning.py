@@ -20,13 +20,6 @@ from tests.fitting.nets import fill, lines, numbers, pictures, save  # noqa: E40
 PICTURES = "tests.fitting.nets:pictures"
 
 
-@pytest.fixture
-def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> InProcess:
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("NO_COLOR", "1")
-    return InProcess(capsys)
-
-
 def classifier() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
 

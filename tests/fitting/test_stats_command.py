@@ -18,13 +18,6 @@ pytest.importorskip("torch")
 NETS = "tests.fitting.nets"
 
 
-@pytest.fixture
-def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> InProcess:
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("NO_COLOR", "1")
-    return InProcess(capsys)
-
-
 def _tuned(base: Path, folder: Path, start: int) -> Path:
     """A fine-tune: the base with a little of our own numbers added."""
     import transformers

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.e2e.conftest import lay_out
 from tests.e2e.shell import InProcess
+from tests.e2e.shell import here as here
 from tests.places import servers
 from tests.places.servers import BUCKET, S3
 
@@ -74,14 +75,6 @@ def folder(s3: S3, prefix: str) -> Path:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with base/, north.safetensors, south.safetensors and west.safetensors."""
     return lay_out(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> InProcess:
-    """The command line in this process, 80 columns wide and without colour."""
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("NO_COLOR", "1")
-    return InProcess(capsys)
 
 
 @pytest.fixture
