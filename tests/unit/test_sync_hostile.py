@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -76,6 +77,31 @@ def test_one_bad_leaf_costs_one_leaf(first: Site, place: MemoryRemote) -> None:
     assert [refusal.name for refusal in report.refused] == [bad]
     assert len(report.missing) == 1
     assert second.sync(place).bytes_in == 3000 + len(place.objects[manifest_name(report.missing[0])])
+
+
+class PiecemealRemote(MemoryRemote):
+    """Gives objects in pieces of a few bytes, and of each as many more as it likes."""
+
+    def __init__(self, place: MemoryRemote, surplus: bytes = b"") -> None:
+        super().__init__()
+        self.objects = place.objects
+        self._surplus = surplus
+
+    def pieces(self, name: str, size_bytes_max: int) -> Iterator[bytes]:
+        data = self.get(name, size_bytes_max) + self._surplus
+        yield from (data[start : start + 7] for start in range(0, len(data), 7))
+
+
+def test_leaves_come_in_pieces_and_none_that_is_too_long_is_kept(first: Site, place: MemoryRemote) -> None:
+    second = Site.joining("second", first)
+    report = second.sync(PiecemealRemote(place, b"and more"))
+    assert {refusal.name for refusal in report.refused} == {name for name in place.objects if name.startswith("leaf/")}
+    assert list(second.store.names("leaf/")) == []
+    assert len(report.missing) == 5
+    healed = second.sync(PiecemealRemote(place))
+    assert (healed.refused, healed.missing) == ((), ())
+    assert second.holds_everything()
+    assert undamaged(second)
 
 
 def test_withheld_leaves_are_missing_not_refused(first: Site, place: MemoryRemote) -> None:

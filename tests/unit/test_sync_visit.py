@@ -85,8 +85,7 @@ def test_the_requests_of_a_pull_and_of_a_push() -> None:
     assert kinds(asked) == [
         *["ListNames"] * 4,
         "Fetch",
-        *["Held", "Fetch", "Held", "ListNames", "PullLeaves", "Keep"],
-        *["Held", "Fetch", "Held", "PullLeaves", "Keep"] * 2,
+        *["Held", "Fetch", "Held", "PullLeaves", "Keep"] * 3,
         "Persist",
     ]
     assert (outcome.operations_in, outcome.missing, outcome.refused) == (1, (), [])

@@ -134,11 +134,14 @@ def read_whole(path: str | os.PathLike[str], limit_bytes: int, *, directory: int
     """
     descriptor = open_regular(path, directory=directory)
     try:
-        size = os.fstat(descriptor).st_size
-        if size > limit_bytes:
+        left = os.fstat(descriptor).st_size
+        if left > limit_bytes:
             return None
-        buffer = bytearray(size)
-        return bytes(buffer[: read_at(descriptor, memoryview(buffer), 0)])
+        pieces: list[bytes] = []
+        while left and (piece := os.read(descriptor, left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)  # of a single piece no copy is made
     finally:
         os.close(descriptor)
 
@@ -202,9 +205,12 @@ def _fit_for_direct(data: Bytes) -> bool:
     size = len(data)
     if not _DIRECT or size < DIRECT_BYTES_MIN or size % PAGE_BYTES:
         return False
-    import numpy as np
+    import ctypes
 
-    return np.frombuffer(data, np.uint8).ctypes.data % PAGE_BYTES == 0
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(data)) % PAGE_BYTES == 0
+    except TypeError:  # it is read-only, as `bytes` are, which never begin where a page does
+        return False
 
 
 def _write_direct(path: Path, data: Bytes) -> bool:

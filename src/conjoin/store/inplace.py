@@ -286,8 +286,8 @@ class ReplicaStore(FolderStore):
             leaf = parse_leaf(name)
             if leaf is None or not self.references.has(leaf):
                 raise
-            buffer = bytearray(LEAF_BYTES)
-            return bytes(buffer[: self._read_reference(leaf, memoryview(buffer))])
+            buffer = memoryview(bytearray(LEAF_BYTES))
+            return bytes(buffer[: self._read_reference(leaf, buffer)])
 
     def read_leaf(self, digest: Digest, into: memoryview, *, trusted: bool = False) -> int:
         """See `Store`; what lies outside the store is verified even when it is `trusted`."""

@@ -19,11 +19,11 @@ from conjoin.errors import (
 from conjoin.log import Log, Operation, parse, views
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import Store, batch, holds
-from conjoin.store.files import DIRECT_BYTES_MIN, Bytes, aligned_buffer
+from conjoin.store.files import Bytes, aligned_buffer
 from conjoin.sync.messages import Answer, Found, Offer, Question
 from conjoin.sync.peers.base import Peer
 from conjoin.sync.pulling import Outcome, Taking
-from conjoin.sync.remotes.base import Remote
+from conjoin.sync.remotes.base import Remote, pieces_of
 from conjoin.sync.remotes.trouble import shown
 from conjoin.sync.report import SyncReport
 from conjoin.sync.requests import (
@@ -45,7 +45,7 @@ from conjoin.sync.requests import (
 )
 from conjoin.sync.session import Ask, session
 from conjoin.sync.visit import visit
-from conjoin.wire.digest import LEAF_BYTES, Digest
+from conjoin.wire.digest import LEAF_BYTES, Digest, LeafHasher
 from conjoin.wire.objects import parse_operation
 
 IN_VAIN_MAX = 8
@@ -75,7 +75,7 @@ def synchronise(
         push: also send what the remote lacks.
         full: list every name of the remote, though much may be known.
         progress: told the bytes of leaves as they move, from several threads.
-        threads: leaves in flight, each of at most 4 MiB, of which a pull may hold a second copy to write.
+        threads: leaves in flight, each of at most 4 MiB.
         source: how the report names the remote; its own name when empty.
         taking: makes the block in which operations are taken; it may let `log` have what others wrote since.
 
@@ -263,28 +263,44 @@ class Drive:
 
     def _pull_leaf(self, leaf: WantedLeaf) -> ConjoinError | None:
         try:
-            if isinstance(self._remote, Peer):
-                data, moved = self._remote.pull_leaf(leaf, self._store)
-            else:
-                data = self._remote.get(leaf.name, leaf.size_bytes)
-                moved = len(data)
-            self._count(bytes_in=moved)
-            leaf.check(data)
+            data = self._arrived(leaf)
         except (RemoteError, IntegrityError) as error:
             return error
-        self._store.put(leaf.name, self._aligned(data))
+        self._store.put(leaf.name, data)
         self._count(objects_in=1)
         return None
 
-    def _aligned(self, data: bytes) -> Bytes:
-        """The same bytes where a file can be written from past the page cache: in this thread's buffer, if large."""
-        if len(data) < DIRECT_BYTES_MIN:
-            return data
+    def _arrived(self, leaf: WantedLeaf) -> memoryview:
+        """A leaf from the other side, hashed while it arrives, in a buffer of this thread that can be written directly.
+
+        Raises:
+            DamagedObjectError: it is another one.
+            RemoteError, IntegrityError: it cannot be had.
+        """
+        moved: int | None = None
+        pieces: Iterable[Bytes]
+        if isinstance(self._remote, Peer):
+            whole, moved = self._remote.pull_leaf(leaf, self._store)
+            pieces = (whole,)
+        else:
+            pieces = pieces_of(self._remote, leaf.name, leaf.size_bytes)
+        buffer, hasher, size_bytes = self._buffer(), LeafHasher(), 0
+        for piece in pieces:
+            start, size_bytes = size_bytes, size_bytes + len(piece)
+            if size_bytes > leaf.size_bytes:
+                break
+            hasher.update(piece)
+            buffer[start:size_bytes] = piece
+        self._count(bytes_in=size_bytes if moved is None else moved)
+        leaf.judge(size_bytes, hasher.digest())
+        return buffer[:size_bytes]
+
+    def _buffer(self) -> memoryview:
+        """Room for a leaf, of this thread alone, good for writes that go past the page cache."""
         buffer: memoryview | None = getattr(self._local, "buffer", None)
         if buffer is None:
             buffer = self._local.buffer = aligned_buffer(LEAF_BYTES)
-        buffer[: len(data)] = data
-        return buffer[: len(data)]
+        return buffer
 
     def _push_leaf(self, leaf: WantedLeaf) -> ConjoinError | None:
         data = self._read(leaf.name)

@@ -31,6 +31,8 @@ REFUSALS_MAX = 10_000
 Steps = Generator[Request, Any, None]
 Taking: TypeAlias = Callable[[], AbstractContextManager[object]]
 """Makes a block in which operations are taken into a log; it may let the log have what others wrote since."""
+ListLeaves: TypeAlias = Callable[[], Generator[Request, Any, Container[str]]]
+"""Finds out the names of leaves on the other side."""
 
 
 @dataclass(slots=True)
@@ -56,25 +58,25 @@ class Outcome:
             self.refused.append(Refusal("", RemoteError.code, what))
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
-    """What the other side says it has; a hint that saves asking, never believed.
-
-    Attributes:
-        manifests: names of manifests.
-        leaves: how to find out the names of leaves, which costs something in some places.
-    """
-
-    manifests: Container[str]
-    leaves: Callable[[], Generator[Request, Any, Container[str]]]
-
-
 def _no_leaves() -> Generator[Request, Any, Container[str]]:
     yield from ()
     return ()
 
 
-_NOTHING = Offered((), _no_leaves)
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What the other side says it has; a hint that saves asking, never believed.
+
+    Attributes:
+        manifests: names of manifests. What is listed under one came there before it, and is asked for without looking.
+        leaves: how to find out which leaves of other manifests it has, which costs something in some places.
+    """
+
+    manifests: Container[str]
+    leaves: ListLeaves = _no_leaves
+
+
+_NOTHING = Offered(())
 
 
 def needed_content(log: Log) -> list[Digest]:
@@ -176,7 +178,8 @@ def pull_content(
     except ConjoinError as error:
         _note(outcome, name, error, here=held)
         return None
-    if not (yield from _pull_leaves(wanted_leaves(manifest, base), f"pulling {digest[:8]}", offered, outcome)):
+    listed = None if name in offered.manifests else offered.leaves
+    if not (yield from _pull_leaves(wanted_leaves(manifest, base), f"pulling {digest[:8]}", listed, outcome)):
         return None
     if not held:
         yield Keep(name, data)
@@ -203,15 +206,17 @@ def bytes_of(answer: bytes | ConjoinError) -> bytes:
 
 
 def _pull_leaves(
-    leaves: Sequence[WantedLeaf], what: str, offered: Offered, outcome: Outcome
+    leaves: Sequence[WantedLeaf], what: str, list_leaves: ListLeaves | None, outcome: Outcome
 ) -> Generator[Request, Any, bool]:
-    """Pull those of `leaves` that are not held; whether all are held afterwards."""
+    """Pull those of `leaves` that are not held, of a list only if there is one; whether all are held afterwards."""
     held: frozenset[str] = yield Held(tuple(leaf.name for leaf in leaves))
-    lacking = [leaf for leaf in leaves if leaf.name not in held]
+    lacking = tuple(leaf for leaf in leaves if leaf.name not in held)
     if not lacking:
         return True
-    listed = yield from offered.leaves()
-    there = tuple(leaf for leaf in lacking if leaf.name in listed)
+    there = lacking
+    if list_leaves is not None:
+        listed = yield from list_leaves()
+        there = tuple(leaf for leaf in lacking if leaf.name in listed)
     if not there:
         return False
     failures: Failures = yield PullLeaves(what, there)

@@ -37,7 +37,7 @@ class Rehearsal(Drive):
 
     Whether a live peer has content of operations that it lacks is not known before it is offered them, so what would be
     sent to it is counted in full: an upper bound. To a place and from either what is counted is what moves, were it not
-    for leaves that travel as differences.
+    for leaves that travel as differences, and for those that a place has lost.
     """
 
     def __init__(self, store: Store, remote: Remote | Peer) -> None:

@@ -78,14 +78,21 @@ class WantedLeaf:
     def check(self, data: bytes) -> None:
         """Return if `data` may be kept under this leaf's name.
 
+        Raises: as `judge`.
+        """
+        self.judge(len(data), leaf_digest(data))
+
+    def judge(self, size_bytes: int, digest: Digest) -> None:
+        """Return if what has this length and this digest may be kept under this leaf's name.
+
         Raises:
             DamagedObjectError: it has another length or another digest.
         """
-        if len(data) != self.size_bytes:
+        if size_bytes != self.size_bytes:
             raise DamagedObjectError(
-                f"leaf has {len(data)} bytes, its manifest says {self.size_bytes}", where=self.name
+                f"leaf has {size_bytes} bytes, its manifest says {self.size_bytes}", where=self.name
             )
-        if leaf_digest(data) != self.digest:
+        if digest != self.digest:
             raise DamagedObjectError("leaf does not match its digest", where=self.name)
 
 

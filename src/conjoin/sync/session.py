@@ -66,7 +66,7 @@ def session(log: Log, outcome: Outcome, nonce: str, *, push: bool = True, taking
     """
     talk = _Talk(log, nonce, outcome)
     ahead = yield from talk.learn()
-    complete = yield from pull(log, ahead, Offered(_Everything(), _ask_for_all), outcome, taking)
+    complete = yield from pull(log, ahead, Offered(_Everything()), outcome, taking)
     if push:
         try:
             yield from talk.give(complete)
@@ -79,11 +79,6 @@ class _Everything(Container[str]):
 
     def __contains__(self, _: object) -> bool:
         return True
-
-
-def _ask_for_all() -> Generator[Request, Any, Container[str]]:
-    yield from ()
-    return _Everything()
 
 
 class _Talk:

@@ -15,6 +15,7 @@ import pytest
 
 from conjoin.errors import MissingObjectError, RemoteError
 from conjoin.sync.remotes import Remote
+from conjoin.sync.remotes.base import pieces_of
 from conjoin.wire.digest import LEAF_BYTES, leaf_digest
 from conjoin.wire.objects import leaf_name, manifest_name, operation_name
 
@@ -119,6 +120,9 @@ class RemoteSuite:
         name, data = leaf_of(bytes(range(256)) * (LEAF_BYTES // 256))
         remote.put(name, data)
         assert remote.get(name, LEAF_BYTES) == data
+        pieces = [bytes(piece) for piece in pieces_of(remote, name, LEAF_BYTES)]
+        assert all(pieces)
+        assert b"".join(pieces) == data
 
     def test_refuses_to_read_beyond_the_limit(self, remote: Remote) -> None:
         """The caller's bound on memory holds."""
@@ -127,6 +131,8 @@ class RemoteSuite:
         assert remote.get(name, 1001) == data
         with pytest.raises(RemoteError):
             remote.get(name, 1000)
+        with pytest.raises(RemoteError):
+            list(pieces_of(remote, name, 1000))
 
     def test_names_that_are_no_objects_are_not_there(self, remote: Remote) -> None:
         """No name reaches outside the objects."""

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
 from conjoin.errors import MissingObjectError, RemoteError
 from conjoin.store.base import is_object
+from conjoin.store.files import Bytes
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 from conjoin.wire.objects import TOP
 
+PIECE_BYTES = 256 * 1024
+"""How much of an object that arrives in pieces is handed on at a time: it stays in a core's own cache."""
 _FOLDERS = {
     "": re.compile("|".join(TOP)),
     "fork/": re.compile("[0-9a-f]{64}"),
@@ -87,6 +90,15 @@ class Remote(Protocol):
             RemoteError: it cannot be written.
         """
         ...
+
+
+def pieces_of(remote: Remote, name: str, size_bytes_max: int) -> Iterable[Bytes]:
+    """What `Remote.get` gives, in pieces as they arrive where the remote can do that, and in one otherwise.
+
+    Raises: as `Remote.get`, also after some pieces.
+    """
+    pieces = getattr(remote, "pieces", None)
+    return cast("Iterable[Bytes]", pieces(name, size_bytes_max)) if pieces else (remote.get(name, size_bytes_max),)
 
 
 def is_folder(prefix: str, component: str) -> bool:

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 from conjoin.errors import UnknownSourceError
 from conjoin.store.base import is_object
+from conjoin.store.files import Bytes
 from conjoin.sync.remotes import aws
-from conjoin.sync.remotes.base import is_folder, missing_object, too_large
+from conjoin.sync.remotes.base import PIECE_BYTES, is_folder, missing_object, too_large
 from conjoin.sync.remotes.extras import package
 from conjoin.sync.remotes.trouble import shown, trouble
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
@@ -90,6 +91,10 @@ class BucketRemote:
 
     def get(self, name: str, size_bytes_max: int = MANIFEST_BYTES_MAX) -> bytes:
         """See `Remote`."""
+        return b"".join(self.pieces(name, size_bytes_max))
+
+    def pieces(self, name: str, size_bytes_max: int) -> Iterator[Bytes]:
+        """See `sync.remotes.base.pieces_of`."""
         if not is_object(name):
             raise missing_object(name, self.where)
         with self._trying("read", name):
@@ -99,7 +104,7 @@ class BucketRemote:
                 raise missing_object(name, self.where) from None
             if found.meta["size"] > size_bytes_max:  # the client reads no more than the place has announced
                 raise too_large(name, self.where, size_bytes_max)
-            return found.bytes().to_bytes()
+            yield from found.stream(PIECE_BYTES)
 
     def put(self, name: str, data: bytes) -> None:
         """See `Remote`. Between asking and writing another writer may come; then both have written the same bytes."""
