@@ -13,7 +13,7 @@ from statistics import median
 from benchmarks import peers
 from benchmarks.context import Context
 from benchmarks.measure import RUN_COLUMNS, USER, Run, conjoin, medians, module, run
-from benchmarks.report import Part, Table, at_least
+from benchmarks.report import Cell, Part, Table, at_least
 
 THREADS = 4
 """Objects in flight on both sides: what `conjoin sync` does by itself."""
@@ -24,7 +24,7 @@ PLAIN = """
 import os, sys
 from concurrent.futures import ThreadPoolExecutor
 from obstore.store import from_url
-how, url, folder, threads = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+how, url, folder, threads, named = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5]
 store = from_url(url, client_options={'allow_http': True})
 def put(name):
     with open(os.path.join(folder, name), 'rb') as file:
@@ -39,9 +39,8 @@ def get(name):
         if how == 'keep':
             file.flush()
             os.fsync(file.fileno())
-names = os.listdir(folder) if how == 'put' else [found['path'] for page in store.list() for found in page]
 with ThreadPoolExecutor(threads) as pool:
-    list(pool.map(put if how == 'put' else get, names))
+    list(pool.map(put if how == 'put' else get, os.listdir(named)))
 """
 PUT, GET = "put: ", "get: "
 OURS_PUT, OURS_GET = PUT + "conjoin sync", GET + "conjoin clone"
@@ -51,77 +50,91 @@ ALONE = {
     "write": GET + "obstore alone, to files",
     "keep": GET + "obstore alone, to files that are durable",
 }
-OURS_IDLE, ALONE_IDLE = "conjoin sync, nothing to move", "obstore alone, nothing to move"
-"""What starting costs, on both sides; the goals are about what comes on top."""
-NOTHING, LEAVES = "nothing", "every leaf"
+IDLE = ", almost nothing to move"
+"""What starting costs: the same commands on a model of one small tensor, and obstore with no object at all."""
+LEAVES = {OURS_PUT: "every leaf", OURS_GET: "every leaf"}
 
 
 def measure(context: Context) -> Part:
-    """Put and get the content of a base and a fine-tune, in turn with obstore; every run uses a prefix of its own."""
+    """Put and get the content of a base and a fine-tune, in turn with obstore; every run uses a prefix of its own.
+
+    obstore alone is told the names of what it gets: a listing makes this server read everything for its MD5.
+    """
     peers.environment(USER, "obstore")
-    base, tune, replica = context.scratch / "base", context.scratch / "tune", context.scratch / "replica"
-    for seed, path in enumerate((base, tune)):
-        run(module("places", path, str(seed)))
-    run(conjoin("init", replica, "--base", base, "--open"))
-    run(conjoin("-C", replica, "add", tune))
+    for name, tensors, elements in (("full", TENSORS, TENSOR_ELEMENTS), ("tiny", 1, 16)):
+        base, tune, replica = (context.scratch / f"{name}-{what}" for what in ("base", "tune", "replica"))
+        for seed, path in enumerate((base, tune)):
+            run(module("places", path, str(seed), str(tensors), str(elements)))
+        run(conjoin("init", replica, "--base", base, "--open"))
+        run(conjoin("-C", replica, "add", tune))
     leaves = context.scratch / "leaves"
     leaves.mkdir()
-    for leaf in (replica / ".conjoin" / "leaf").glob("*/*"):
+    (context.scratch / "none").mkdir()
+    for leaf in (context.scratch / "full-replica" / ".conjoin" / "leaf").glob("*/*"):
         (leaves / leaf.name).hardlink_to(leaf)
     size_bytes = sum(leaf.stat().st_size for leaf in leaves.iterdir())
     taken: dict[str, list[Run]] = {}
     with server(context.scratch / "served") as environment:
         for turn in range(context.runs + 1):
-            figures = _turn(context.scratch, leaves, replica, environment, turn)
+            figures = _turn(context.scratch, environment, turn)
             if turn:  # the first one fills caches
                 for name, figure in figures.items():
                     taken.setdefault(name, []).append(figure)
     return _part(taken, size_bytes, context.runs)
 
 
-def _turn(scratch: Path, leaves: Path, replica: Path, environment: Mapping[str, str], turn: int) -> dict[str, Run]:
-    """Every command once."""
-    plain, ours = f"s3://{BUCKET}/plain-{turn}", f"s3://{BUCKET}/ours-{turn}"
+def _turn(scratch: Path, environment: Mapping[str, str], turn: int) -> dict[str, Run]:
+    """Every command once, on everything and on almost nothing."""
     out = scratch / "out"
+    figures: dict[str, Run] = {}
 
-    def alone(how: str, folder: Path, place: str = plain) -> Run:
-        words = ("-I", "-c", PLAIN, how, place, str(folder), str(THREADS))
-        return run([USER / "bin" / "python", *words], environment)
-
-    figures = {
-        ALONE_PUT: alone("put", leaves),
-        OURS_PUT: run(conjoin("-C", replica, "sync", ours), environment),
-        OURS_IDLE: run(conjoin("-C", replica, "sync", ours), environment),
-        ALONE_IDLE: alone("get", out, f"{plain}-empty"),
-    }
-    for how, name in ALONE.items():
+    def alone(how: str, named: Path, place: str) -> Run:
         out.mkdir()
-        figures[name] = alone(how, out)
+        words = ("-I", "-c", PLAIN, how, place, str(named if how == "put" else out), str(THREADS), str(named))
+        figure = run([USER / "bin" / "python", *words], environment)
         shutil.rmtree(out)
-    figures[OURS_GET] = run(conjoin("clone", ours, out), environment)
-    shutil.rmtree(out)
-    for name in ("plain", "ours"):
-        shutil.rmtree(scratch / "served" / BUCKET / f"{name}-{turn}")
+        return figure
+
+    for what, named, suffix in (("full", scratch / "leaves", ""), ("tiny", scratch / "none", IDLE)):
+        plain, ours = (f"s3://{BUCKET}/{whose}-{what}-{turn}" for whose in ("plain", "ours"))
+        figures[ALONE_PUT + suffix] = alone("put", named, plain)
+        figures[OURS_PUT + suffix] = run(conjoin("-C", scratch / f"{what}-replica", "sync", ours), environment)
+        for how, name in ALONE.items():
+            figures[name + suffix] = alone(how, named, plain)
+        figures[OURS_GET + suffix] = run(conjoin("clone", ours, out), environment)
+        shutil.rmtree(out)
+    shutil.rmtree(scratch / "served" / BUCKET)
+    (scratch / "served" / BUCKET).mkdir()
     return figures
 
 
 def _part(taken: Mapping[str, list[Run]], size_bytes: int, runs: int) -> Part:
     def share(ours: str, alone: str) -> float:
-        turns = zip(taken[alone], taken[ALONE_IDLE], taken[ours], taken[OURS_IDLE], strict=True)
+        turns = zip(taken[alone], taken[alone + IDLE], taken[ours], taken[ours + IDLE], strict=True)
         return median((one.wall_s - idle.wall_s) / (our.wall_s - our_idle.wall_s) for one, idle, our, our_idle in turns)
+
+    def whole(ours: str, alone: str) -> float:
+        return median(one.wall_s / our.wall_s for one, our in zip(taken[alone], taken[ours], strict=True))
 
     rows = []
     for name, figures in sorted(taken.items(), reverse=True):
         figure = medians(figures)
-        what = LEAVES if name in {OURS_PUT, OURS_GET} else NOTHING
-        speed = None if name in {OURS_IDLE, ALONE_IDLE} else round(size_bytes / 1e6 / figure.wall_s)
-        rows.append([name, what, speed, *figure.cells])
+        speed = None if name.endswith(IDLE) else round(size_bytes / 1e6 / figure.wall_s)
+        rows.append([name, LEAVES.get(name, "nothing"), speed, *figure.cells])
+    put, get = share(OURS_PUT, ALONE_PUT), share(OURS_GET, ALONE["keep"])
+    shares: list[list[Cell]] = [
+        ["put", whole(OURS_PUT, ALONE_PUT), put],
+        ["get, to durable files", whole(OURS_GET, ALONE["keep"]), get],
+    ]
     title = f"{size_bytes / 1e6:.0f} MB in leaves of 4 MiB, {THREADS} in flight, rclone as server, medians of {runs}"
     return Part(
-        [Table(title, ("command", "verified", "MB/s", *RUN_COLUMNS), rows)],
         [
-            at_least("put: share of the speed of obstore alone, start-up apart", share(OURS_PUT, ALONE_PUT), 0.8),
-            at_least("get: the same, to durable files", share(OURS_GET, ALONE["keep"]), 0.8),
+            Table(title, ("command", "verified", "MB/s", *RUN_COLUMNS), rows),
+            Table("share of the speed of obstore alone", ("", "whole processes", "start-up apart"), shares),
+        ],
+        [
+            at_least("put: share of the speed of obstore alone, start-up apart", put, 0.8),
+            at_least("get: the same, to durable files", get, 0.8),
         ],
     )
 
@@ -155,16 +168,16 @@ def server(folder: Path) -> Generator[dict[str, str]]:
         process.wait()
 
 
-def checkpoint(path: Path, seed: int) -> None:
-    """Write a model all of whose leaves are full."""
+def checkpoint(path: Path, seed: int, tensors: int, elements: int) -> None:
+    """Write a model of random float32; all leaves are full where `elements` is a multiple of 2²⁰."""
     import numpy as np
     from safetensors.numpy import save_file
 
     random = np.random.default_rng(seed)
     path.mkdir()
-    tensors = {f"layer.{i}.weight": random.standard_normal(TENSOR_ELEMENTS, np.float32) for i in range(TENSORS)}
-    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    model = {f"layer.{i}.weight": random.standard_normal(elements, np.float32) for i in range(tensors)}
+    save_file(model, path / "model.safetensors", metadata={"format": "pt"})
 
 
 if __name__ == "__main__":
-    checkpoint(Path(sys.argv[1]), int(sys.argv[2]))
+    checkpoint(Path(sys.argv[1]), *map(int, sys.argv[2:]))
