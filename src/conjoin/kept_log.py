@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
 
-from conjoin.errors import ConjoinError, DamagedObjectError, MissingObjectError
+from conjoin.errors import ConjoinError, DamagedObjectError, MissingObjectError, StoreError
 from conjoin.inventory import count
 from conjoin.log import Log, Operation, parse
 from conjoin.log.segments import object_of, read_segment, runs, salvage
@@ -19,8 +19,8 @@ from conjoin.wire.objects import parse_fork, parse_operation, parse_segment
 
 KINDS = ("fork", "ops", "seg")
 """The folders that hold operations."""
-SETTLED_NS = 100_000_000
-"""A folder whose time is younger than this when it is read may change again without another time."""
+SETTLED_NS = 2_500_000_000
+"""A folder whose time is younger than this when it is read may change again without another time, on FAT for one."""
 
 
 class KeptLog:
@@ -57,19 +57,21 @@ class KeptLog:
         self.log, self.damaged = _read(self._store, self._space)
 
     def refresh(self) -> None:
-        """Notice what other processes wrote, put together or removed since; costs little where they did nothing."""
-        if self.damaged or self.log.waiting() or self.log.wanted():
+        """Notice what other processes wrote, put together or removed since."""
+        if self.damaged or self.log.waiting() or self.log.wanted() or self._listed - (names := set(self._names())):
             self.read_anew()
-        elif (names := self._changed()) is not None:
-            if self._listed - names:
-                self.read_anew()
-            else:
-                self._admit(names)
-
-    def grow(self) -> None:
-        """As `refresh`, for a log that others refer to: it never gives up what it has."""
-        if (names := self._changed()) is not None:
+        else:
             self._admit(names)
+
+    def grow(self, *, settled: bool = False) -> None:
+        """As `refresh`, for a log that others refer to: it never gives up what it has.
+
+        Args:
+            settled: believe the times of folders, which is quicker and misses what came within their resolution; for
+                telling others what there is, and never for writing.
+        """
+        if not settled or self._folders_changed():
+            self._admit(set(self._names()))
 
     def persist(self, operation: Operation) -> None:
         """Make one operation durable; whoever calls this lets the log have it."""
@@ -78,7 +80,6 @@ class KeptLog:
             self.damaged = tuple(name for name in self.damaged if name != operation.name)
         else:
             self._store.put(operation.name, operation.envelope)
-        self._listed.add(operation.name)
 
     def mend(self) -> list[str]:
         """Write damaged objects again whose operations are all known by now; returns their names."""
@@ -120,14 +121,14 @@ class KeptLog:
         """Names of the objects that hold operations."""
         return chain.from_iterable(self._store.names(f"{kind}/") for kind in KINDS)
 
-    def _changed(self) -> set[str] | None:
-        """The names as they are now; None where no folder has changed since they were looked at."""
+    def _folders_changed(self) -> bool:
+        """Whether a folder may have changed since this was asked."""
         times = self._folder_times()
         newest = max((changed for _, changed in times), default=0)
         if times == self._times and newest < self._looked_ns - SETTLED_NS:
-            return None
+            return False
         self._times, self._looked_ns = times, time.time_ns()
-        return set(self._names())
+        return True
 
     def _folder_times(self) -> tuple[tuple[str, int], ...]:
         """Every folder that holds operations, with the time of its last change."""
@@ -145,11 +146,12 @@ class KeptLog:
         """Let the log have what the objects hold that were not looked at before."""
         operations: dict[Digest, Operation] = {}
         for name in sorted(names - self._listed):
-            found, damaged = _operations_in(self._store, name, self.log)
-            operations |= {operation.id: operation for operation in found}
-            if damaged:
-                self.damaged = (*self.damaged, name)
-        self._listed |= names
+            with suppress(StoreError):  # what cannot be read now is looked at again
+                found, damaged = _operations_in(self._store, name, self.log)
+                operations |= {operation.id: operation for operation in found}
+                self._listed.add(name)
+                if damaged:
+                    self.damaged = (*self.damaged, name)
         for run in runs(operations.values()):
             for operation in run:
                 self.log.offer(operation)
@@ -161,7 +163,9 @@ def _read(store: ReplicaStore, space: Digest) -> tuple[Log, tuple[str, ...]]:
     damaged: list[str] = []
     for kind in KINDS:  # segments last: what is packed while this reads is in one of them
         for name in store.names(f"{kind}/"):
-            found, is_damaged = _operations_in(store, name)
+            found, is_damaged = [], True
+            with suppress(StoreError):  # it may be another time, and until then something is missing
+                found, is_damaged = _operations_in(store, name)
             operations |= {operation.id: operation for operation in found}
             if is_damaged:
                 damaged.append(name)
@@ -179,7 +183,11 @@ def _read(store: ReplicaStore, space: Digest) -> tuple[Log, tuple[str, ...]]:
 
 
 def _operations_in(store: ReplicaStore, name: str, known: Log | None = None) -> tuple[list[Operation], bool]:
-    """The operations in one object that `known` may lack, and whether the object is damaged."""
+    """The operations in one object that `known` may lack, and whether the object is damaged.
+
+    Raises:
+        StoreError: it could not be read.
+    """
     parts = parse_operation(name) or parse_fork(name) or parse_segment(name)
     if known is not None and parts is not None and known.has(parts.id):  # of a segment the last, so the others too
         return [], False
@@ -191,5 +199,7 @@ def _operations_in(store: ReplicaStore, name: str, known: Log | None = None) -> 
         return read_segment(name, data), False
     except MissingObjectError:  # since it was listed it has gone into a segment, which is read as well
         return [], False
+    except StoreError:
+        raise
     except ConjoinError:
         return salvage(data) if parse_segment(name) else [], True

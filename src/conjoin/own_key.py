@@ -65,6 +65,11 @@ class OwnKey:
             write_key_use(self._home.key_use, use)
         return use.elsewhere
 
+    def is_ahead_of(self, log: Log) -> bool:
+        """Whether the key signed what the log lacks: the log is behind, or an operation was never written."""
+        last = self.use(log).last
+        return last is not None and not log.has(last)
+
     def require_unused(self, log: Log) -> None:
         """Refuse to sign with a key that signs elsewhere too.
 

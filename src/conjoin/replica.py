@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 2.0
 """So long a command waits for another one that writes here, as a replica in gossip does now and then."""
+GC_SECONDS = 10.0
+"""So long gc tries to find nobody who reads; a sync does for a moment."""
 TAKING_LOCK_SECONDS = 60.0
 """So long a sync that has its content waits for it, an `add` of gigabytes for one."""
 GRACE_SECONDS = 24 * 3600.0
@@ -512,6 +514,7 @@ class Replica:
         with translated_os_errors(self._home.path), ReplicaLock(self._home.lock):
             self.store.sweep()
             self._kept.read_anew()
+            self._own_key = OwnKey(self._home, self._home.read_config()[1])
             before = self._own_key.load_if_any()
             signer = self._own_key.signer_of_successor(self.log, self.members(), sign_in=sign_in)
             unfinished = self._home.local / "key.new"
@@ -677,9 +680,13 @@ class Replica:
         if dry_run:
             self._kept.require_whole()
             return self._collect(grace_seconds, dry_run=True)
-        with self._writing():
-            self._readers.require_none()
-            return self._collect(grace_seconds, dry_run=False, progress=progress)
+
+        def alone() -> GcReport:
+            with self._writing():
+                self._readers.require_none()
+                return self._collect(grace_seconds, dry_run=False, progress=progress)
+
+        return patiently(GC_SECONDS, alone)  # without the lock meanwhile, which a sync that reads may be waiting for
 
     def reading(self) -> AbstractContextManager[None]:
         """A block that reads content for long: `gc` waits for its end."""
@@ -782,6 +789,8 @@ class Replica:
             UsedKeyError: this replica's key signs elsewhere too.
         """
         with self._writing():
+            if self._own_key.is_ahead_of(self.log):
+                self._kept.read_anew()
             self._own_key.require_unused(self.log)
             yield
 
@@ -802,6 +811,7 @@ class Replica:
         with translated_os_errors(self._home.path), ExitStack() as held:
             patiently(seconds, lambda: held.enter_context(ReplicaLock(self._home.lock)))
             check_instance(self._home.instance)
+            self._own_key = OwnKey(self._home, self._home.read_config()[1])  # another process may have taken a new one
             yield
 
     def _named(self, prefix: str) -> list[Digest]:

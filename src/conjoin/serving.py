@@ -155,7 +155,7 @@ class _Served:
     def admit(self, key: str, invite: str) -> None:
         """See `sync.peers.answering.Served`."""
         with self._lock:
-            self._kept.grow()
+            self._kept.grow(settled=True)
             if views.policy(self._log).open or key in views.members(self._log):
                 return
             may_invite = views.members(self._log).get(self.signer.public) == "admin"
@@ -188,14 +188,15 @@ class _Served:
         """A block in which the log does not change; `fresh`: it has what other processes added."""
         with self._lock:
             if fresh:
-                self._kept.grow()
+                self._kept.grow(settled=True)
             yield
 
     @contextmanager
     def taking(self) -> Generator[None]:
         """A block in which operations are taken."""
-        with self._process_lock(LOCK_SECONDS), self.telling(fresh=True):
+        with self._process_lock(LOCK_SECONDS), self._lock:
             check_instance(self.home.instance)
+            self._kept.grow()
             yield
 
     @contextmanager

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,9 +22,14 @@ from conjoin.errors import (
     LockedError,
     NonFiniteError,
     RemoteError,
+    UsedKeyError,
 )
+from conjoin.kept_log import KeptLog
+from conjoin.log import views
+from conjoin.store.checkpoint import open_checkpoint
 from conjoin.store.folder import FolderStore
 from conjoin.store.home import new_home
+from conjoin.store.ingest import ingest
 from conjoin.verification import verify
 
 
@@ -300,3 +307,125 @@ def test_what_others_write_pack_and_remove_is_noticed(tmp_path):
     (here.path / ".conjoin" / last.name).unlink()
     seen.refresh()
     assert not seen.log.has(last.id)
+
+
+def kept_away(replica: Replica, operation: str) -> bytes:
+    """Take an operation out of a replica's folder, as a disk that went back in time does; returns its bytes."""
+    path = replica.path / ".conjoin" / operation
+    data = path.read_bytes()
+    path.unlink()
+    return data
+
+
+def test_a_sync_that_fails_while_it_takes_leaves_no_lock(tmp_path, monkeypatch):
+    here, place = founded(tmp_path), tmp_path / "place"
+    there = Replica.clone(here.path, tmp_path / "there")
+    there.add(checkpoint(tmp_path / "theirs", 7))
+    place.mkdir()
+    there.sync(place)
+
+    def full(store: FolderStore, name: str, data: bytes) -> None:
+        if name.startswith("ops/"):
+            raise DiskFullError("the disk is full")
+        put(store, name, data)
+
+    put = FolderStore.put
+    with monkeypatch.context() as patch, pytest.raises(DiskFullError) as kept:
+        patch.setattr(FolderStore, "put", full)
+        here.sync(place)
+    assert kept.value.__traceback__ is not None, "whoever keeps the error keeps no lock"
+    Replica.open(here.path).add(checkpoint(tmp_path / "mine", 8))
+    assert here.sync(place).operations_in == 1
+
+
+def test_what_a_failed_sync_left_on_the_disk_is_read_before_the_next_signature(tmp_path, monkeypatch):
+    here, place = founded(tmp_path, 2), tmp_path / "place"
+    place.mkdir()
+    here.sync(place)
+    first, second = (one.name for one in here.log.operations() if one.type == "add")
+    use = here.path / ".conjoin" / "local" / "key-use"
+    use.unlink()  # the whole disk went back to before both
+    kept_away(here, first), kept_away(here, second)
+    here = Replica.open(here.path)
+    put = FolderStore.put
+
+    def full_after_one(store: FolderStore, name: str, data: bytes) -> None:
+        if name == second:
+            raise DiskFullError("the disk is full")
+        put(store, name, data)
+
+    with monkeypatch.context() as patch, pytest.raises(DiskFullError):
+        patch.setattr(FolderStore, "put", full_after_one)
+        here.sync(place)
+    with pytest.raises(UsedKeyError):
+        here.add(checkpoint(tmp_path / "late", 9))
+    assert views.forks(Replica.open(here.path).log) == ()
+
+
+@pytest.mark.parametrize("resolution_ns", [10**9, 2 * 10**9])
+def test_no_fork_where_the_times_of_folders_are_coarse(tmp_path, monkeypatch, resolution_ns):
+    times = KeptLog._folder_times
+    monkeypatch.setattr(
+        KeptLog, "_folder_times", lambda kept: tuple((name, at - at % resolution_ns) for name, at in times(kept))
+    )
+    one = founded(tmp_path)
+    other = Replica.open(one.path)
+    for seed in range(1, 5):
+        (one if seed % 2 else other).add(checkpoint(tmp_path / f"m{seed}", seed))
+    log = Replica.open(one.path).log
+    assert (len(log), views.forks(log)) == (5, ())
+
+
+def test_a_failed_add_leaves_what_a_sync_counts_on(tmp_path):
+    here = founded(tmp_path)
+    model = checkpoint(tmp_path / "m", 3)
+    objects = set(here.store.names("leaf/"))
+    with Replica.open(here.path).reading(), pytest.raises(StoppedError):
+        add_and_stop(here, model)
+    assert set(here.store.names("leaf/")) > objects
+    assert here.gc(grace_seconds=0).objects
+    with pytest.raises(StoppedError):
+        add_and_stop(here, model)
+    assert set(here.store.names("leaf/")) == objects, "where nobody reads nothing is left"
+
+
+class StoppedError(Exception):
+    """The command was stopped."""
+
+
+def add_and_stop(replica: Replica, model: Path) -> None:
+    with replica.store.undoing():
+        ingest(open_checkpoint(model), replica.store)
+        raise StoppedError
+
+
+def test_a_new_key_of_another_process_is_noticed_under_the_lock(tmp_path):
+    here, place = founded(tmp_path), tmp_path / "place"
+    there = Replica.clone(here.path, tmp_path / "there")
+    there.add(checkpoint(tmp_path / "theirs", 7))
+    place.mkdir()
+    there.sync(place)
+    old = here.key
+    here.sync(place, progress=Meanwhile(lambda: Replica.open(here.path).rekey()))
+    assert here.key != old
+    here.add(checkpoint(tmp_path / "mine", 8))
+    log = Replica.open(here.path).log
+    assert views.forks(log) == ()
+    assert [one.author for one in log.operations() if one.type == "add"] == [there.key, here.key]
+
+
+def test_gc_waits_for_a_sync_that_is_done_soon(tmp_path):
+    here = founded(tmp_path, 1)
+    other = Replica.open(here.path)
+    reading = threading.Event()
+
+    def read() -> None:
+        with other.reading():
+            reading.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    reading.wait()
+    here.gc(grace_seconds=0)
+    thread.join()

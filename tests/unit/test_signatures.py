@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -19,19 +20,29 @@ CASES = [(one, kind == "good") for kind in ("good", "bad") for one in VECTORS[ki
 SIGNER = Signer("signatures")
 
 
-@pytest.fixture(params=["openssl", "libsodium", "cofactored libsodium", "no libsodium"])
+class Broken(ModuleType):
+    """What cffi does where its two parts are of different versions."""
+
+    def __getattr__(self, name: str) -> object:
+        raise Exception("Version mismatch")  # noqa: TRY002 - as cffi does
+
+
+@pytest.fixture(params=["openssl", "libsodium", "libsodium that takes too much", "no libsodium", "broken libsodium"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The library that is asked first."""
     found = signatures._libsodium()
     assert found is not None, "the libsodium of PyNaCl computes the cofactorless equation"
     monkeypatch.setattr(signatures, "FEW", 10**9 if request.param == "openssl" else 0)
-    if request.param == "cofactored libsodium":
+    if request.param == "libsodium that takes too much":
         import nacl.bindings
 
         monkeypatch.setattr(nacl.bindings, "crypto_sign_open", lambda signed, key: signed[64:])
         monkeypatch.setattr(signatures, "_libsodium", signatures._libsodium.__wrapped__)
     elif request.param == "no libsodium":
         monkeypatch.setitem(sys.modules, "nacl.bindings", None)
+        monkeypatch.setattr(signatures, "_libsodium", signatures._libsodium.__wrapped__)
+    elif request.param == "broken libsodium":
+        monkeypatch.setitem(sys.modules, "nacl.bindings", Broken("nacl.bindings"))
         monkeypatch.setattr(signatures, "_libsodium", signatures._libsodium.__wrapped__)
     return request.param
 

@@ -285,3 +285,22 @@ def test_fsck_checks_signatures_and_seq(tmp_path):
 def test_fsck_of_nothing(tmp_path):
     assert fsck(FolderStore(tmp_path / "nothing")) == (0, 0, ())
     assert leaf_name(leaf_digest(b"")).startswith("leaf/")
+
+
+def test_a_file_that_is_being_written_is_not_swept(tmp_path, monkeypatch):
+    store = FolderStore(tmp_path)
+    other = FolderStore(tmp_path)
+    swept: list[int] = []
+    write = os.write
+
+    def write_slowly(descriptor: int, data: bytes) -> int:
+        swept.append(other.sweep())
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write_slowly)
+    data = b"x" * 100
+    store.put(leaf_name(leaf_digest(data)), data)
+    assert swept == [0]
+    (tmp_path / ".tmp" / "123-abcdef").write_bytes(b"left by a killed one")
+    monkeypatch.undo()
+    assert other.sweep() == 1

@@ -18,6 +18,9 @@ from typing import TypeAlias
 
 from conjoin.errors import DeviceError, DiskFullError, ReadOnlyError, StoreError
 
+if sys.platform != "win32":
+    import fcntl
+
 Bytes: TypeAlias = bytes | bytearray | memoryview
 """Something to write."""
 
@@ -175,6 +178,22 @@ def write_durably(temporary: Path, target: Path, data: Bytes) -> None:
         raise
 
 
+def remove_abandoned(path: str | os.PathLike[str]) -> bool:
+    """Remove an unfinished file that no process is writing any more; whether it was removed.
+
+    Raises:
+        OSError: it cannot be opened or removed.
+    """
+    descriptor = os.open(path, _READ_FLAGS | _SAFE_FLAGS)
+    try:
+        if not _hold(descriptor):
+            return False
+        os.unlink(path)
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def sync_directory(path: str | os.PathLike[str]) -> None:
     """Make the names in a directory durable; does nothing where the system has no such call."""
     if sys.platform == "win32":  # pragma: no cover
@@ -230,10 +249,23 @@ def _write_direct(path: Path, data: Bytes) -> bool:
     return True
 
 
+def _hold(descriptor: int) -> bool:
+    """Mark an open file as being written until it is closed or its process ends; False where another one holds it."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without such marks
+            pass
+    return True
+
+
 def _write(path: Path, data: Bytes, flags: int) -> None:
     """Write all of `data` to a new file and make it durable."""
     descriptor = os.open(path, _NEW_FLAGS | flags, 0o666)
     try:
+        _hold(descriptor)
         view, done = memoryview(data), 0
         while done < len(view):
             done += os.write(descriptor, view[done:])

@@ -10,7 +10,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from conjoin.store.files import (
     open_regular,
     read_at,
     read_whole,
+    remove_abandoned,
     sync_directory,
     translated,
     translated_os_errors,
@@ -46,12 +47,14 @@ class FolderStore:
     Attributes:
         root: the folder that holds ops/, seg/, fork/, manifest/ and leaf/.
         bytes_written: size of all objects this instance has written.
+        relied_upon: whether somebody else may count on what was just written here.
     """
 
     def __init__(self, root: str | os.PathLike[str], temporary: str | os.PathLike[str] | None = None) -> None:
         """A store below `root`; nothing is made before the first `put`. `temporary` defaults to `root/.tmp`."""
         self.root = Path(root)
         self.bytes_written = 0
+        self.relied_upon: Callable[[], bool] = lambda: False
         self._temporary = Path(temporary) if temporary is not None else self.root / ".tmp"
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
@@ -173,7 +176,10 @@ class FolderStore:
 
     @contextmanager
     def undoing(self) -> Generator[None]:
-        """A block that removes the objects it has newly written when it ends with an error, the last one first."""
+        """A block that removes the objects it has newly written when it ends with an error, the last one first.
+
+        They stay where somebody may rely on them by then; gc removes what nothing needs.
+        """
         written: list[str] = []
         with self._lock:
             self._undo.append(written)
@@ -181,7 +187,7 @@ class FolderStore:
             yield
         except BaseException:
             with suppress(StoreError):
-                for name in reversed(written):
+                for name in () if self.relied_upon() else reversed(written):
                     self.remove(name)
             raise
         finally:
@@ -192,8 +198,8 @@ class FolderStore:
         """Remove unfinished files that a killed process left; returns how many.
 
         Args:
-            older_than_s: leave younger files alone. 0 is for a folder whose lock the caller holds; where others may be
-                writing, give more than the longest write takes.
+            older_than_s: leave younger files alone, as on another machine's disk. A file that is being written by a
+                process of this machine is left alone anyhow.
         """
         removed = 0
         newest = time.time() - older_than_s
@@ -205,8 +211,7 @@ class FolderStore:
                     continue
                 with suppress(OSError):
                     if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= newest:
-                        os.unlink(entry.path)
-                        removed += 1
+                        removed += remove_abandoned(entry.path)
         return removed
 
     def _write(self, name: str, target: Path, data: Bytes, *, new: bool = True) -> None:

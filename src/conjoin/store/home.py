@@ -11,6 +11,7 @@ from conjoin.store.files import sync_directory, translated_os_errors, write_dura
 from conjoin.store.inplace import References, ReplicaStore
 from conjoin.store.instance import create_instance
 from conjoin.store.lock import ReplicaLock
+from conjoin.store.reading import Readers
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest, is_digest
 
@@ -47,7 +48,9 @@ class Home:
 
     def open_store(self) -> ReplicaStore:
         """The content kept here."""
-        return ReplicaStore(self.path, self.local / "tmp", References(self.local / "inplace"))
+        store = ReplicaStore(self.path, self.local / "tmp", References(self.local / "inplace"))
+        store.relied_upon = Readers(self.reading).any
+        return store
 
     def size_bytes(self) -> int:
         """Size of all files here, whether or not others are writing meanwhile."""

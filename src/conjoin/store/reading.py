@@ -33,6 +33,14 @@ class Readers:
                 with suppress(OSError):
                     os.unlink(path)
 
+    def any(self) -> bool:
+        """Whether somebody reads, as far as that can be told."""
+        try:
+            self.require_none()
+        except (LockedError, StoreError):
+            return True
+        return False
+
     def require_none(self) -> None:
         """Return if nobody reads; what killed readers left is removed.
 

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from threading import Event, Lock, local
 from typing import Any
@@ -144,7 +144,10 @@ class Drive:
     def run(self, steps: Generator[Request | Ask, Any, None], threads: int) -> None:
         """Carry out every request in turn, `threads` leaves in flight."""
         answer: Any = None
-        with ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="conjoin-sync") as self._pool:
+        with (
+            closing(steps),  # an error here is not raised in there, where a lock may be held
+            ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="conjoin-sync") as self._pool,
+        ):
             try:
                 while True:
                     answer = self.answer(steps.send(answer))

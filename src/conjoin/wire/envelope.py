@@ -60,9 +60,11 @@ def unseal(envelope: bytes) -> tuple[bytes, str, bytes]:
         author = parts[13].decode("ascii")
     except ValueError as cause:
         raise MalformedOperationError(f"not an envelope with one payload and one signature: {cause}") from cause
-    check_key_hex(author, "keyid")
     if _spell(payload, author, signature) != envelope:
         raise MalformedOperationError("envelope is not canonical: spelling its parts again gives other bytes")
+    if "\\" in author:
+        raise MalformedOperationError("envelope is not canonical: its keyid is spelled with an escape")
+    check_key_hex(author, "keyid")
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise MalformedOperationError(f"payload has {len(payload)} bytes, the limit is {PAYLOAD_BYTES_MAX}")
     if len(signature) != SIGNATURE_BYTES:
