@@ -20,10 +20,10 @@ THEIR_SETTINGS = {own_key_not_watched: LONG, waited_not_persisted: CROWD}
 """Those of mutants that few seeds would catch otherwise."""
 
 
-def caught_at(settings: Settings) -> tuple[int, str] | None:
+def caught_at(settings: Settings, seeds: range = SEEDS) -> tuple[int, str] | None:
     """The first seed that shows a violation, and which."""
     with shortcuts():
-        for seed in SEEDS:
+        for seed in seeds:
             violations = simulate(seed, settings).violations
             if violations:
                 return seed, violations[0]
@@ -45,7 +45,7 @@ def test_what_needs_two_conversations_at_once_is_caught_by_most_seeds(monkeypatc
 
 @pytest.mark.parametrize("settings", [SETTINGS, LONG], ids=["short", "long"])
 def test_the_control_is_not(settings: Settings) -> None:
-    assert caught_at(settings) is None
+    assert caught_at(settings, SEEDS[:12]) is None
 
 
 def test_the_control_of_the_crowd_is_not() -> None:

@@ -191,7 +191,8 @@ def test_a_merge_of_what_went_is_no_longer_verified_here(tmp_path):
         verify(tmp_path / "out", north)
 
 
-def test_gc_waits_for_who_reads_and_not_for_readers_that_were_killed(tmp_path):
+def test_gc_gives_way_to_who_reads_and_not_to_readers_that_were_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr("conjoin.replica.GC_SECONDS", 0.1)
     north = founded(tmp_path, 1)
     north.retract(north.visible[0])
     with north.reading(), pytest.raises(LockedError, match=f"process {os.getpid()} is reading"):
