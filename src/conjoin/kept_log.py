@@ -3,10 +3,11 @@
 What is kept here needs the replica's lock; what only reads does not.
 """
 
+import gc
 import os
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain
 
 from conjoin.errors import ConjoinError, DamagedObjectError, MissingObjectError, StoreError
@@ -54,7 +55,8 @@ class KeptLog:
         """
         self._times = ()
         self._listed = set(self._names())  # first: what comes meanwhile is read when it is noticed
-        self.log, self.damaged = _read(self._store, self._space)
+        with _uncollected():
+            self.log, self.damaged = _read(self._store, self._space)
 
     def refresh(self) -> None:
         """Notice what other processes wrote, put together or removed since."""
@@ -155,6 +157,18 @@ class KeptLog:
         for run in runs(operations.values()):
             for operation in run:
                 self.log.offer(operation)
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """A block without cyclic garbage collection: a log has no cycles, and each look at all of it takes longer."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _read(store: ReplicaStore, space: Digest) -> tuple[Log, tuple[str, ...]]:
