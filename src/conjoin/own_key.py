@@ -16,7 +16,10 @@ from conjoin.wire.envelope import seal
 
 
 class OwnKey:
-    """The private key of the replica in `home`, read from the file `path` when it is first needed."""
+    """The private key of the replica in `home`, read from the file `path` when it is first needed.
+
+    Every method that needs the key raises KeyFileError where it cannot be read, `load_if_any` and `watch` do not.
+    """
 
     def __init__(self, home: Home, path: Path) -> None:
         self._home = home

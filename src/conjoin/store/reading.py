@@ -34,7 +34,7 @@ class Readers:
                     os.unlink(path)
 
     def any(self) -> bool:
-        """Whether somebody reads, as far as that can be told."""
+        """Whether somebody reads, or that cannot be told; what killed readers left is removed."""
         try:
             self.require_none()
         except (LockedError, StoreError):

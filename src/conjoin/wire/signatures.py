@@ -35,7 +35,13 @@ _verified = count()
 
 
 def holds(key: str, signature: bytes, data: bytes) -> bool:
-    """Whether `signature` (64 bytes) is one of `data` by the key of 64 hex characters, which is an admissible one."""
+    """Whether a signature verifies, by the cofactorless equation (RFC 8032, section 5.1.7).
+
+    Args:
+        key: 64 hex characters, a key that `wire.keys` admits.
+        signature: 64 bytes, R and S.
+        data: what is said to be signed, of any length.
+    """
     if next(_verified) >= FEW:
         accepts = _libsodium()
         if accepts is not None and accepts(bytes.fromhex(key), signature, data):
