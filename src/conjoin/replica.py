@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from conjoin.crdt import MergeState
 from conjoin.errors import (
+    ConjoinError,
     CopiedReplicaError,
     DamagedObjectError,
     DamagedPeersError,
@@ -67,8 +68,8 @@ LOCK_SECONDS = 2.0
 """So long a command waits for another one that writes here, as a replica in gossip does now and then."""
 GC_SECONDS = 10.0
 """So long gc tries to find nobody who reads; a sync does for a moment."""
-TAKING_LOCK_SECONDS = 60.0
-"""So long a sync that has its content waits for it, an `add` of gigabytes for one."""
+CONTENT_LOCK_SECONDS = 60.0
+"""So long a sync or an `add` waits that has read all content, before that was in vain."""
 GRACE_SECONDS = 24 * 3600.0
 """How long gc leaves content alone after it was last needed or written."""
 RETRACTED_ADDS_PER_OPERATION = 12
@@ -80,14 +81,15 @@ PathLike: TypeAlias = str | os.PathLike[str]
 class Replica:
     """One participant's state of a space: its log, its content, its key.
 
-    Make one with `init`, `clone` or `open`; it is a context manager. Methods that write hold the replica's lock for as
-    long as they run.
+    Make one with `init`, `clone` or `open`; it is a context manager. Methods that write hold the replica's lock
+    meanwhile, but not while they read or move content.
     """
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path).absolute()
         self._home = Home.of(self.path)
         self.space, key_path = self._home.read_config()
+        self._readers = Readers(self._home.reading)
         self.store = self._home.open_store()
         self._own_key = OwnKey(self._home, key_path)
         self._kept = KeptLog(self.store, self.space)
@@ -359,10 +361,11 @@ class Replica:
         opened = open_checkpoint(Path(checkpoint))
         side_cars = {name: open_checkpoint(Path(path)) for name, path in (extras or {}).items()}
         self._require_fit(opened, partial=partial)
-        with self._signing():
-            self._require_membership()
-            before = self.store.bytes_written
-            with self.store.undoing():
+        before = self.store.bytes_written
+        with self.reading():  # and without the lock, which others need while gigabytes are read
+            with self._signing():
+                self._require_membership()  # what would refuse this does so before anything is read
+            with self._undoing():
                 manifest = ingest(
                     opened, self.store, in_place=in_place, references=self.store.references, progress=progress
                 )
@@ -370,13 +373,15 @@ class Replica:
                     name: ingest(side_car, self.store, progress=progress).digest for name, side_car in side_cars.items()
                 }
             contribution = Contribution(weights=manifest.digest, base=self.base, weight=weight, extras=digests)
-            live = self._live_adds(contribution.digest, author=self.key)
-            if live:
-                operation = live[0]
-            else:
-                now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-                body = {"contribution": contribution.to_json(), "license": license, "time": now, "title": title}
-                operation = self._sign("add", body)
+            with self._signing(CONTENT_LOCK_SECONDS):
+                self._require_membership()
+                live = self._live_adds(contribution.digest, author=self.key)
+                if live:
+                    operation = live[0]
+                else:
+                    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                    body = {"contribution": contribution.to_json(), "license": license, "time": now, "title": title}
+                    operation = self._sign("add", body)
         return Added(
             contribution=contribution.digest,
             operation=operation.id,
@@ -718,10 +723,6 @@ class Replica:
             return error.what
         return None
 
-    @property
-    def _readers(self) -> Readers:
-        return Readers(self._home.reading)
-
     def _collect(self, grace_seconds: float, *, dry_run: bool, progress: Progress = SILENT) -> GcReport:
         from conjoin.upkeep import collect
 
@@ -758,7 +759,7 @@ class Replica:
         @contextmanager
         def taking() -> Generator[None]:
             nonlocal elsewhere
-            with self._locked(TAKING_LOCK_SECONDS):
+            with self._locked(CONTENT_LOCK_SECONDS):
                 self._kept.grow()
                 yield
                 self._kept.mend()
@@ -782,22 +783,39 @@ class Replica:
         return replace(report, key_used_elsewhere=elsewhere)
 
     @contextmanager
-    def _signing(self) -> Generator[None]:
+    def _undoing(self) -> Generator[None]:
+        """A block whose new content goes again if it fails, but for what others count on by then; gc may remove that.
+
+        Whoever begins to count on content makes a mark and then needs the lock, if for a moment.
+        """
+        from conjoin.upkeep import take_back
+
+        with self.store.recording() as written:
+            try:
+                yield
+            except BaseException:
+                with suppress(ConjoinError), self._writing():
+                    if not self._readers.others():
+                        take_back(self.log, self.store, written, leaves=self._summed_leaves())
+                raise
+
+    @contextmanager
+    def _signing(self, seconds: float = LOCK_SECONDS) -> Generator[None]:
         """As `_writing`, for commands that sign.
 
         Raises:
             UsedKeyError: this replica's key signs elsewhere too.
         """
-        with self._writing():
+        with self._writing(seconds):
             if self._own_key.is_ahead_of(self.log):
                 self._kept.read_anew()
             self._own_key.require_unused(self.log)
             yield
 
     @contextmanager
-    def _writing(self, *, damage_allowed: bool = False) -> Generator[None]:
+    def _writing(self, seconds: float = LOCK_SECONDS, *, damage_allowed: bool = False) -> Generator[None]:
         """Hold the lock with the log as it is on disk now; operating system errors become ours."""
-        with self._locked(LOCK_SECONDS):
+        with self._locked(seconds):
             self.store.sweep()
             self._kept.refresh()
             self._own_key.watch(self.log)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from conjoin.errors import IntegrityError, RemoteError, TrustError
@@ -19,7 +19,15 @@ from conjoin.sync import synchronise
 from conjoin.sync.pulling import needed_content
 from conjoin.sync.remotes import Remote
 from conjoin.wire.digest import Digest
-from conjoin.wire.objects import SegmentName, fork_name, parse_operation, parse_segment
+from conjoin.wire.manifest import Manifest
+from conjoin.wire.objects import (
+    SegmentName,
+    fork_name,
+    leaf_name,
+    parse_manifest,
+    parse_operation,
+    parse_segment,
+)
 
 LATEST_KEPT_SINGLE = 64
 """How many of each author's latest operations gc leaves as they are: those that a place may still lack."""
@@ -71,6 +79,29 @@ def collect(
         later_bytes=later_bytes,
         packed=packed,
     )
+
+
+def take_back(log: Log, store: ReplicaStore, written: Sequence[str], *, leaves: Collection[Digest] = ()) -> None:
+    """Remove content that was just written, but for what something names by now; nobody else reads, the lock is held.
+
+    Args:
+        log: a whole log.
+        store: the replica's store.
+        written: names of manifests and leaves, in their order.
+        leaves: leaves that caches of the replica need.
+
+    Raises:
+        DamagedObjectError: a manifest that names leaves is damaged.
+        StoreError: something could not be removed.
+    """
+    needed, new = set(needed_content(log)), set(written)
+    staying = set(map(leaf_name, leaves))
+    for name in store.names("manifest/"):
+        content = parse_manifest(name)
+        if content is not None and (content in needed or name not in new):
+            staying.add(name)
+            staying.update(map(leaf_name, Manifest.decode(store.get(name), content).leaf_lengths()))
+    store.discard({name: 0 for name in reversed(written) if name not in staying})
 
 
 def unneeded(

@@ -295,6 +295,104 @@ def test_another_command_may_write_while_the_content_of_a_sync_arrives(tmp_path)
     assert reader.status().missing == ()
 
 
+def test_another_command_may_write_while_an_add_reads(tmp_path):
+    here = founded(tmp_path)
+    one, two = (checkpoint(tmp_path / name, seed) for name, seed in (("one", 1), ("two", 2)))
+    old = here.key
+
+    def meanwhile() -> None:
+        with Replica.open(here.path) as other:
+            other.add(two)
+            assert other.add(one).already is False
+            other.rekey()
+
+    added = here.add(one, weight="2", progress=Meanwhile(meanwhile))
+    assert here.key != old
+    again = here.add(one, weight="2", progress=Meanwhile(partial(Replica.open(here.path).add, one, weight="3")))
+    assert (again.already, again.operation) == (True, added.operation)
+    log = Replica.open(here.path).log
+    adds = [one for one in log.operations() if one.type == "add"]
+    assert [one.author == here.key for one in adds] == [False, False, True, True]
+    assert (len(here.visible), views.forks(log), here.status().missing) == (4, (), ())
+
+
+class Stopping:
+    """Progress that does something when all bytes of so many checkpoints have moved, and then stops the command."""
+
+    def __init__(self, what: Callable[[], object] = lambda: None, *, checkpoints: int = 1) -> None:
+        self._what = what
+        self._left = checkpoints
+        self._left_bytes = 0
+
+    def start(self, what: str, total_bytes: int) -> None:
+        self._left -= 1
+        self._left_bytes = total_bytes
+
+    def advance(self, done_bytes: int) -> None:
+        self._left_bytes -= done_bytes
+        if self._left == self._left_bytes == 0:
+            self._what()
+            raise StoppedError
+
+
+class StoppedError(Exception):
+    """The command was stopped."""
+
+
+def test_a_failed_add_leaves_nothing_and_takes_nothing_away(tmp_path):
+    here, model = founded(tmp_path, 1), checkpoint(tmp_path / "m", 3)
+    objects = set(here.store.names(""))
+    with pytest.raises(StoppedError):
+        here.add(model, progress=Stopping())
+    assert set(here.store.names("")) == objects
+    with pytest.raises(StoppedError):  # the base's own tensors
+        here.add(tmp_path / "base", progress=Stopping())
+    assert (set(here.store.names("")), here.fsck().damage) == (objects, ())
+
+
+def test_a_failed_add_leaves_what_somebody_else_counts_on(tmp_path):
+    here = founded(tmp_path)
+    other, model = Replica.open(here.path), checkpoint(tmp_path / "m", 3)
+    objects = set(here.store.names("leaf/"))
+    with other.reading(), pytest.raises(StoppedError):
+        here.add(model, progress=Stopping())
+    assert set(here.store.names("leaf/")) > objects, "a sync may have seen them"
+    assert here.gc(grace_seconds=0).objects
+    assert set(here.store.names("leaf/")) == objects
+
+
+@pytest.mark.parametrize("way", ["add", "add of what is kept", "content alone"])
+def test_a_failed_add_leaves_what_somebody_else_was_done_with_meanwhile(tmp_path, way):
+    here = founded(tmp_path)
+    other, model = Replica.open(here.path), checkpoint(tmp_path / "m", 3)
+    (side := tmp_path / "side").mkdir()
+    save_file({"c": np.ones(8, np.float32)}, side / "model.safetensors")
+    meanwhile = (
+        partial(ingest, open_checkpoint(model), other.store) if way == "content alone" else partial(other.add, model)
+    )
+    with pytest.raises(StoppedError):
+        if way == "add of what is kept":
+            here.add(model, extras={"fisher": side}, progress=Stopping(meanwhile, checkpoints=2))
+        else:
+            here.add(model, progress=Stopping(meanwhile))
+    assert here.fsck().damage == ()
+    again = Replica.open(here.path)
+    assert (len(again.visible), again.status().missing) == (way != "content alone", ())
+    assert len([name for name in again.store.names("manifest/")]) == 3
+
+
+def test_gc_does_not_sweep_below_an_add(tmp_path, monkeypatch):
+    monkeypatch.setattr("conjoin.replica.GC_SECONDS", 0.0)
+    here = founded(tmp_path)
+
+    def meanwhile() -> None:
+        with pytest.raises(LockedError, match="is reading"):
+            Replica.open(here.path).gc(grace_seconds=0)
+
+    here.add(checkpoint(tmp_path / "one", 1), progress=Meanwhile(meanwhile))
+    assert here.gc(grace_seconds=0).objects == 0
+
+
 def test_what_others_write_pack_and_remove_is_noticed(tmp_path):
     here = founded(tmp_path)
     seen = Replica.open(here.path)
@@ -374,29 +472,6 @@ def test_no_fork_where_the_times_of_folders_are_coarse(tmp_path, monkeypatch, re
         (one if seed % 2 else other).add(checkpoint(tmp_path / f"m{seed}", seed))
     log = Replica.open(one.path).log
     assert (len(log), views.forks(log)) == (5, ())
-
-
-def test_a_failed_add_leaves_what_a_sync_counts_on(tmp_path):
-    here = founded(tmp_path)
-    model = checkpoint(tmp_path / "m", 3)
-    objects = set(here.store.names("leaf/"))
-    with Replica.open(here.path).reading(), pytest.raises(StoppedError):
-        add_and_stop(here, model)
-    assert set(here.store.names("leaf/")) > objects
-    assert here.gc(grace_seconds=0).objects
-    with pytest.raises(StoppedError):
-        add_and_stop(here, model)
-    assert set(here.store.names("leaf/")) == objects, "where nobody reads nothing is left"
-
-
-class StoppedError(Exception):
-    """The command was stopped."""
-
-
-def add_and_stop(replica: Replica, model: Path) -> None:
-    with replica.store.undoing():
-        ingest(open_checkpoint(model), replica.store)
-        raise StoppedError
 
 
 def test_a_new_key_of_another_process_is_noticed_under_the_lock(tmp_path):

@@ -51,6 +51,21 @@ def test_sweep_removes_only_old_unfinished_files(tmp_path):
     assert fsck(store)[2] == ()
 
 
+def test_what_was_swept_before_it_was_marked_is_written_again(tmp_path, monkeypatch):
+    name, data = a_leaf(b"x")
+    mark, times = files._hold, [lambda: FolderStore(tmp_path).sweep()]
+
+    def late(descriptor: int, *, wait: bool) -> bool:
+        if wait and times:
+            assert times.pop()() == 1
+        return mark(descriptor, wait=wait)
+
+    monkeypatch.setattr(files, "_hold", late)
+    FolderStore(tmp_path).put(name, data)
+    assert FolderStore(tmp_path).get(name) == data
+    assert times == []
+
+
 @pytest.mark.parametrize("folder", [".tmp", "leaf", "leaf/{digest}", "ops"])
 def test_nothing_is_written_or_removed_through_a_symlink(tmp_path, folder):
     outside, root = tmp_path / "outside", tmp_path / "s"

@@ -103,15 +103,6 @@ def batch(store: Store) -> AbstractContextManager[None]:
     return cast("AbstractContextManager[None]", begin()) if begin else nullcontext()
 
 
-def undoing(store: Store) -> AbstractContextManager[None]:
-    """A block whose newly put objects are removed again if it ends with an error, where the store can do that.
-
-    Only for objects that nothing names yet. A store that cannot keeps them, which harms nothing.
-    """
-    begin = getattr(store, "undoing", None)
-    return cast("AbstractContextManager[None]", begin()) if begin else nullcontext()
-
-
 def holds(store: Store, name: str) -> bool:
     """Whether a copy of the object is not needed: it is here, and not in a file outside that has changed since."""
     holds_it = getattr(store, "holds", None)

@@ -186,7 +186,7 @@ def remove_abandoned(path: str | os.PathLike[str]) -> bool:
     """
     descriptor = os.open(path, _READ_FLAGS | _SAFE_FLAGS)
     try:
-        if not _hold(descriptor):
+        if not _hold(descriptor, wait=False):
             return False
         os.unlink(path)
     finally:
@@ -249,11 +249,11 @@ def _write_direct(path: Path, data: Bytes) -> bool:
     return True
 
 
-def _hold(descriptor: int) -> bool:
+def _hold(descriptor: int, *, wait: bool) -> bool:
     """Mark an open file as being written until it is closed or its process ends; False where another one holds it."""
     if sys.platform != "win32":
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return False
         except OSError:  # a file system without such marks
@@ -261,11 +261,20 @@ def _hold(descriptor: int) -> bool:
     return True
 
 
+def _create(path: Path, flags: int) -> int:
+    """A descriptor of a new file that is marked as being written, and that nobody took for abandoned before."""
+    while True:
+        descriptor = os.open(path, _NEW_FLAGS | flags, 0o666)
+        _hold(descriptor, wait=True)
+        if os.path.lexists(path):
+            return descriptor
+        os.close(descriptor)
+
+
 def _write(path: Path, data: Bytes, flags: int) -> None:
     """Write all of `data` to a new file and make it durable."""
-    descriptor = os.open(path, _NEW_FLAGS | flags, 0o666)
+    descriptor = _create(path, flags)
     try:
-        _hold(descriptor)
         view, done = memoryview(data), 0
         while done < len(view):
             done += os.write(descriptor, view[done:])

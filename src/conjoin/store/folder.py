@@ -10,11 +10,11 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from conjoin.errors import DeviceError, StoreError
+from conjoin.errors import DeviceError
 from conjoin.progress import SILENT, Progress
 from conjoin.store.base import Place, check_leaf, check_object, damaged, is_object, missing, size_limit
 from conjoin.store.files import (
@@ -47,21 +47,19 @@ class FolderStore:
     Attributes:
         root: the folder that holds ops/, seg/, fork/, manifest/ and leaf/.
         bytes_written: size of all objects this instance has written.
-        relied_upon: whether somebody else may count on what was just written here.
     """
 
     def __init__(self, root: str | os.PathLike[str], temporary: str | os.PathLike[str] | None = None) -> None:
         """A store below `root`; nothing is made before the first `put`. `temporary` defaults to `root/.tmp`."""
         self.root = Path(root)
         self.bytes_written = 0
-        self.relied_upon: Callable[[], bool] = lambda: False
         self._temporary = Path(temporary) if temporary is not None else self.root / ".tmp"
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._made: set[Path] = set()
         self._unsynced: set[Path] = set()
         self._batches = 0
-        self._undo: list[list[str]] = []
+        self._records: list[list[str]] = []
 
     def has(self, name: str) -> bool:
         """See `Store`."""
@@ -175,24 +173,16 @@ class FolderStore:
                 self._flush()
 
     @contextmanager
-    def undoing(self) -> Generator[None]:
-        """A block that removes the objects it has newly written when it ends with an error, the last one first.
-
-        They stay where somebody may rely on them by then; gc removes what nothing needs.
-        """
+    def recording(self) -> Generator[list[str]]:
+        """A block that notes the names of the objects that are newly written meanwhile, in their order."""
         written: list[str] = []
         with self._lock:
-            self._undo.append(written)
+            self._records.append(written)
         try:
-            yield
-        except BaseException:
-            with suppress(StoreError):
-                for name in () if self.relied_upon() else reversed(written):
-                    self.remove(name)
-            raise
+            yield written
         finally:
             with self._lock:
-                self._undo = [others for others in self._undo if others is not written]
+                self._records = [others for others in self._records if others is not written]
 
     def sweep(self, older_than_s: float = 0.0) -> int:
         """Remove unfinished files that a killed process left; returns how many.
@@ -228,7 +218,7 @@ class FolderStore:
             write_durably(self._temporary, target, data)
         with self._lock:
             self.bytes_written += len(data)
-            for written in self._undo if new else ():
+            for written in self._records if new else ():
                 written.append(name)
 
     def _make(self, directory: Path) -> None:

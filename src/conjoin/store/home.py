@@ -11,7 +11,6 @@ from conjoin.store.files import sync_directory, translated_os_errors, write_dura
 from conjoin.store.inplace import References, ReplicaStore
 from conjoin.store.instance import create_instance
 from conjoin.store.lock import ReplicaLock
-from conjoin.store.reading import Readers
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest, is_digest
 
@@ -48,9 +47,7 @@ class Home:
 
     def open_store(self) -> ReplicaStore:
         """The content kept here."""
-        store = ReplicaStore(self.path, self.local / "tmp", References(self.local / "inplace"))
-        store.relied_upon = Readers(self.reading).any
-        return store
+        return ReplicaStore(self.path, self.local / "tmp", References(self.local / "inplace"))
 
     def size_bytes(self) -> int:
         """Size of all files here, whether or not others are writing meanwhile."""

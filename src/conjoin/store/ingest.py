@@ -1,6 +1,6 @@
 """Ingest: read a checkpoint once, hash and check every tensor, keep its leaves, and write its manifest last.
 
-A refused or interrupted checkpoint leaves nothing; a killed run leaves at most leaves that no manifest names.
+What is refused, interrupted or killed leaves at most leaves that no manifest names; whoever asked takes them back.
 """
 
 import os
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from conjoin.errors import ChangedFileError, MalformedCheckpointError, NonFiniteError
 from conjoin.progress import SILENT, Progress
-from conjoin.store.base import Store, batch, undoing
+from conjoin.store.base import Store, batch
 from conjoin.store.checkpoint import Checkpoint, CheckpointTensor, FileIdentity, SourceFile
 from conjoin.store.files import NotRegularError, aligned_buffer, cores, open_regular, read_at, translated_os_errors
 from conjoin.store.inplace import References
@@ -58,7 +58,7 @@ def ingest(
     """
     assert references is not None or not in_place
     progress.start(f"reading {checkpoint.path.name}", checkpoint.size_bytes)
-    with undoing(store), batch(store):
+    with batch(store):
         manifest = _read(checkpoint.tensors, None if in_place else store, progress, threads)
         if references is not None and in_place:
             references.record(manifest, checkpoint.tensors)
@@ -74,7 +74,7 @@ def ingest_files(files: Sequence[SourceFile], store: Store) -> Manifest:
         StoreError: the store could not be written.
     """
     tensors = [CheckpointTensor(file.name, "U8", (file.size_bytes,), file, 0, file.size_bytes) for file in files]
-    with undoing(store), batch(store):
+    with batch(store):
         manifest = _read(tensors, store, SILENT, 1)
         store.put(manifest_name(manifest.digest), manifest.encode())
     return manifest

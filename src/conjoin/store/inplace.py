@@ -28,6 +28,7 @@ from conjoin.store.files import (
     open_regular,
     read_at,
     read_whole,
+    remove_abandoned,
     sync_directory,
     translated_os_errors,
     write_durably,
@@ -207,14 +208,13 @@ class References:
             self._seen = None
 
     def sweep(self) -> int:
-        """Remove unfinished notes that a killed process left; the caller holds the replica's lock. Returns how many."""
+        """Remove unfinished notes that a killed process left; returns how many."""
         removed = 0
         with suppress(FileNotFoundError):
             for name in os.listdir(self._folder):
                 if not name.endswith(".json"):
                     with suppress(OSError):
-                        os.unlink(self._folder / name)
-                        removed += 1
+                        removed += remove_abandoned(self._folder / name)
         return removed
 
     def _load(self) -> None:

@@ -5,7 +5,7 @@ Every reader holds a lock on a file of its own, which the operating system gives
 
 import os
 import secrets
-from collections.abc import Generator
+from collections.abc import Container, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ class Readers:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._own: set[str] = set()
 
     @contextmanager
     def reading(self) -> Generator[None]:
@@ -29,20 +30,24 @@ class Readers:
         finally:
             if mark is not None:
                 path, lock = mark
+                self._own.discard(path.name)
                 lock.__exit__(None, None, None)
                 with suppress(OSError):
                     os.unlink(path)
 
-    def any(self) -> bool:
-        """Whether somebody reads, or that cannot be told; what killed readers left is removed."""
+    def others(self) -> bool:
+        """Whether somebody reads, besides those of this object, or that cannot be told."""
         try:
-            self.require_none()
+            self.require_none(but=self._own)
         except (LockedError, StoreError):
             return True
         return False
 
-    def require_none(self) -> None:
+    def require_none(self, *, but: Container[str] = ()) -> None:
         """Return if nobody reads; what killed readers left is removed.
+
+        Args:
+            but: names of marks that do not count.
 
         Raises:
             LockedError: somebody does.
@@ -51,6 +56,8 @@ class Readers:
         with translated_os_errors(self._folder):
             names = sorted(os.listdir(self._folder)) if self._folder.is_dir() else []
         for name in names:
+            if name in but:
+                continue
             path = self._folder / name
             try:
                 with ReplicaLock(path), suppress(OSError):
@@ -73,6 +80,7 @@ class Readers:
                 with suppress(LockedError):
                     lock.__enter__()
                     if path.exists():  # nobody took it for what a killed reader left, just before it was locked
+                        self._own.add(path.name)
                         return path, lock
                     lock.__exit__(None, None, None)
         except (OSError, StoreError):
