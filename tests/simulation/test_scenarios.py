@@ -26,6 +26,14 @@ def test_a_scenario_holds(name: str, size: int, tmp_path: Path) -> None:
     assert picture(result.plot) == paths[2].read_text()
 
 
+@pytest.mark.parametrize(("size", "networks"), [(2, ["2"]), (9, ["9"]), (10, ["10"]), (11, ["10", "11"])])
+def test_an_epidemic_of_any_size_ends_with_the_network_asked_for(size: int, networks: list[str]) -> None:
+    result = SCENARIOS["epidemic"](1, size)
+    assert result.holds
+    assert [row[0] for row in result.sheets[0].rows] == networks
+    assert ("operations", f"{100 * size:,}") in result.sheets[1].rows
+
+
 def test_all_pairs_end_with_one_root_whatever_the_order() -> None:
     replicas = found(6)
     for number, replica in enumerate(replicas):
