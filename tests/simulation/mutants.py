@@ -14,7 +14,7 @@ from conjoin.errors import BrokenChainError, NotPermittedError
 from conjoin.log import Add, Log, Operation, views
 from conjoin.log.waiting import WaitingRoom
 from conjoin.sync import reconcile, session
-from conjoin.sync.messages import Wanted
+from conjoin.sync.messages import Holding, Wanted
 from conjoin.sync.requests import WantedLeaf
 from conjoin.testing.simulator import node as node_room
 from conjoin.wire.digest import Digest
@@ -127,6 +127,22 @@ def _find_by_number(comparison: Any, short: str, point: tuple[int, str]) -> Dige
     return there[0] if there else None
 
 
+def unsorted_heads(patch: pytest.MonkeyPatch) -> None:
+    """The table of heads is in the order in which the authors were met."""
+    made = reconcile.Comparison.__init__
+
+    def make(comparison: Any, log: Log, nonce: str) -> None:
+        made(comparison, log, nonce)
+        comparison._order = list(comparison._points)
+
+    patch.setattr(reconcile.Comparison, "__init__", make)
+
+
+def unsorted_ends(patch: pytest.MonkeyPatch) -> None:
+    """The ends of a fork are told in the order in which they came."""
+    patch.setattr(reconcile.Comparison, "holding", lambda self, author: Holding(author, self._points.get(author, ())))
+
+
 def root_in_order_of_arrival(patch: pytest.MonkeyPatch) -> None:
     """The root is over what is visible, in the order in which it came."""
 
@@ -215,6 +231,8 @@ MUTANTS: tuple[Mutant, ...] = (
     hello_deletes,
     hello_proves_holding,
     ends_compared_by_number,
+    unsorted_heads,
+    unsorted_ends,
     root_in_order_of_arrival,
     one_branch_of_a_fork,
     waiting_room_forgets,

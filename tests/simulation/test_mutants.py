@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conjoin.testing.simulator import Settings, shortcuts, simulate
-from tests.simulation.mutants import MUTANTS, Mutant, own_key_not_watched, waited_not_persisted
+from tests.simulation.mutants import MUTANTS, Mutant, own_key_not_watched, unsorted_heads, waited_not_persisted
 
 SETTINGS = Settings(nodes=4, byzantine=2, steps=150, hashed=True, replays=1)
 SEEDS = range(100, 124)
@@ -41,6 +41,12 @@ def test_what_needs_two_conversations_at_once_is_caught_by_most_seeds(monkeypatc
     with shortcuts():
         caught = sum(bool(simulate(seed, CROWD).violations) for seed in range(4))
     assert caught >= 3
+
+
+def test_heads_without_an_order_are_caught_by_every_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    unsorted_heads(monkeypatch)
+    with shortcuts():
+        assert all(simulate(seed, SETTINGS).violations for seed in SEEDS[:4])
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, LONG], ids=["short", "long"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from conjoin.sync import reconcile
+from conjoin.sync.messages import Range
 from conjoin.testing.simulator import Run, Settings, shortcuts, simulate
 from conjoin.testing.simulator.liar import GARBAGE
 
@@ -34,6 +36,25 @@ def test_no_divergence_among_many_deliveries() -> None:
     assert {"crashed", "restore", "partition", "full disk", "rekey", "attack", "visit"} <= events.keys()
     assert sum(run.forks for run in runs) > len(runs)
     assert sum(run.deliveries for run in runs) >= 1_000_000
+
+
+def test_ranges_hold_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few authors are compared by ranges here, as thousands are elsewhere."""
+    cut, cuts = reconcile.Comparison._cut, 0
+
+    def counted(comparison: reconcile.Comparison, given: Range) -> tuple[Range, ...]:
+        nonlocal cuts
+        cuts += 1
+        return cut(comparison, given)
+
+    monkeypatch.setattr(reconcile.Comparison, "_cut", counted)
+    monkeypatch.setattr(reconcile, "WHOLE_MAX", 2)
+    monkeypatch.setattr(reconcile, "LISTED_MAX", 2)
+    settings = Settings(4, 2, steps=150, hashed=True, replays=1)
+    with shortcuts():
+        for seed in range(100, 104):
+            assert_holds(simulate(seed, settings), settings)
+    assert cuts > 50
 
 
 def test_a_seed_names_a_run() -> None:

@@ -8,6 +8,7 @@ from conjoin.errors import ConjoinError
 from conjoin.log import Log, views
 from conjoin.store.base import check_object
 from conjoin.sync.pulling import needed_content
+from conjoin.sync.reconcile import Comparison
 from conjoin.testing.simulator.content import complete, model
 from conjoin.testing.simulator.node import Node
 from conjoin.wire.digest import Digest
@@ -19,6 +20,8 @@ STRATEGIES = ("ties", "dare", "weight_average")
 GEOMETRIC = "slerp"
 GEOMETRIC_EVERY = 30
 """Of so many seeds one resolves by a mean on the sphere, which takes longer than the whole run."""
+NONCE = "0" * 32
+"""Under which replicas say what they hold, so that it can be compared."""
 
 
 def violations(honest: Sequence[Node], keys: set[str], *, resolve_with: str) -> list[str]:
@@ -44,8 +47,9 @@ def strategy_of(seed: int) -> str:
 
 
 def _equal(honest: Sequence[Node]) -> Iterator[str]:
-    """Equal operations, equal root, equal content."""
+    """Equal operations, equal root, equal hello, equal content."""
     first = honest[0]
+    hello = Comparison(first.log, NONCE).opening()
     ids = {operation.id for operation in first.log.operations()}
     for node in honest[1:]:
         others = {operation.id for operation in node.log.operations()}
@@ -53,6 +57,8 @@ def _equal(honest: Sequence[Node]) -> Iterator[str]:
             yield f"{node.name} lacks {len(ids - others)} operations of {first.name} and has {len(others - ids)} more"
         elif views.root(node.log) != views.root(first.log):
             yield f"{node.name} and {first.name} have equal operations and unequal roots"
+        elif Comparison(node.log, NONCE).opening() != hello:
+            yield f"{node.name} and {first.name} have equal operations and say that they hold different ones"
     needed = needed_content(first.log)
     had = {content for content in needed if any(complete(node.disk, content) for node in honest)}
     for node in honest:
