@@ -23,6 +23,7 @@ from conjoin.wire.manifest import Manifest, TensorEntry
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import edwards
+from spec_differences import differences
 from spec_histories import histories
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "spec" / "vectors"
@@ -419,6 +420,7 @@ def envelopes() -> Value:
 
 FILES: dict[str, Callable[[], Value]] = {
     "canonical.json": canonical_json,
+    "differences.json": differences,
     "digests.json": digests,
     "envelopes.json": envelopes,
     "histories.json": histories,

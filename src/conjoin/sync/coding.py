@@ -20,6 +20,8 @@ WORTH = 0.9
 """A delta that is not smaller than this share of the leaf is not sent."""
 _WINDOW_BYTES_MAX = 8 * 1024 * 1024
 _ITEMS = (1, 2, 4, 8)
+_NOT_STATED = -1
+"""Instead of the size of what a frame unpacks to."""
 
 
 def can_code() -> bool:
@@ -43,7 +45,7 @@ def decode_delta(packed: bytes, base: Bytes, item_bytes: int) -> bytes:
     """What `encode_delta` made `packed` of. No more bytes are ever made than `base` has.
 
     Raises:
-        ProtocolError: it is no delta of a leaf as long as `base`.
+        ProtocolError: it is no delta of a leaf as long as `base`, or is cut short, or something follows it.
     """
     if item_bytes not in _ITEMS or len(base) % item_bytes:
         raise ProtocolError(f"no delta of {len(base)} bytes has items of {item_bytes} bytes")
@@ -51,8 +53,11 @@ def decode_delta(packed: bytes, base: Bytes, item_bytes: int) -> bytes:
 
     zstandard = _zstandard()
     try:
-        reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX).stream_reader(packed)
-        planes = reader.read(len(base) + 1)
+        size_bytes: int = zstandard.frame_content_size(packed)
+        if size_bytes not in (_NOT_STATED, len(base)):
+            raise ProtocolError(f"a delta of {len(base)} bytes says that it unpacks to {size_bytes}")
+        unpacking = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX)
+        planes: bytes = unpacking.decompress(packed, max_output_size=len(base), allow_extra_data=False)
     except zstandard.ZstdError as cause:
         raise ProtocolError(f"a delta cannot be unpacked: {cause}") from cause
     if len(planes) != len(base):
