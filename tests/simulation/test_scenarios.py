@@ -4,26 +4,76 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conjoin.apps.cli import run
-from conjoin.apps.simulate import SCENARIOS, Hostile, hostile
+from conjoin.apps.simulate import SCENARIOS, Hostile, hostile, paper, tier3
 from conjoin.apps.simulate.gossip import all_pairs, found, roots
 from conjoin.apps.simulate.report import Result, picture, write
 from conjoin.testing.simulator import Settings
 from conjoin.wire.digest import sha256
 
 
+def written(result: Result, folder: Path) -> tuple[dict[str, Any], str]:
+    """The JSON and the Markdown of a result, which has a picture too."""
+    paths = write(result, folder)
+    assert [path.name for path in paths] == ["simulation.json", "simulation.md", "simulation.svg"]
+    assert result.plot is not None
+    assert picture(result.plot) == paths[2].read_text()
+    document, text = json.loads(paths[0].read_text()), paths[1].read_text()
+    assert document["scenario"] == result.name
+    assert "![" in text
+    for sheet in document["tables"]:
+        assert all(f"| {' | '.join(row)} |" in text for row in (sheet["columns"], *sheet["rows"]))
+    return document, text
+
+
 @pytest.mark.parametrize(("name", "size"), [("table9", 5), ("epidemic", 20)])
 def test_a_scenario_holds(name: str, size: int, tmp_path: Path) -> None:
     result = SCENARIOS[name](1, size)
     assert result.holds
-    paths = write(result, tmp_path)
-    assert [path.name for path in paths] == ["simulation.json", "simulation.md", "simulation.svg"]
-    assert json.loads(paths[0].read_text())["scenario"] == name
-    assert result.plot is not None
-    assert picture(result.plot) == paths[2].read_text()
+    assert written(result, tmp_path)[1].startswith(f"# Simulation: {name}\n\nHolds.")
+
+
+def test_table_6_is_one_output_and_one_root_in_every_ordering(tmp_path: Path) -> None:
+    document, _ = written(SCENARIOS["table6"](1, 4), tmp_path)
+    facts, [table] = document["facts"], document["tables"]
+    assert document["holds"]
+    assert (facts["replicas"], facts["merges"], len(facts["outputs"]), facts["different_roots"]) == (4, 12, 1, 0)
+    first = [row[0] for row in table["rows"]]
+    assert first == [*map(str, range(1, 21)), "mean", "paper, mean", "1, verified by every replica"]
+    assert len(document["plot"]["points"]) == 20
+    assert SCENARIOS["table6"](2, 4).facts["outputs"] != facts["outputs"]
+
+
+def test_table_7_is_one_root_inside_each_partition_and_one_after_healing(tmp_path: Path) -> None:
+    document, _ = written(SCENARIOS["table7"](1, 20), tmp_path)
+    ours = {row[0]: row[1] for row in document["tables"][0]["rows"]}
+    assert document["holds"]
+    assert (document["facts"]["partitions"], len(document["facts"]["output"])) == (2, 1)
+    assert (ours["distinct roots"], ours["converged"], ours["same bytes as without partition"]) == (
+        "2/2",
+        "20/20",
+        "yes",
+    )
+    (_, before), *_, (pushes, after) = document["plot"]["points"]
+    assert (before, pushes, after) == (2, 20 * 19, 1)
+
+
+def test_table_8_is_one_output_of_every_strategy_of_the_paper(tmp_path: Path) -> None:
+    document, _ = written(SCENARIOS["table8"](1, 3), tmp_path)
+    assert document["holds"]
+    assert [(row[0], row[3]) for row in document["tables"][0]["rows"]] == [(name, "1") for name in paper.TABLE8]
+
+
+@pytest.mark.parametrize("name", ["table6", "table7", "table9"])
+def test_a_table_does_not_hold_where_pushes_are_lost(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tier3, "all_pairs", lambda replicas, order: all_pairs(replicas, order[: len(order) // 3]))
+    result = SCENARIOS[name](1, 4)
+    assert not result.holds
+    assert "**Does not hold.**" in result.markdown()
 
 
 @pytest.mark.parametrize(("size", "networks"), [(2, ["2"]), (9, ["9"]), (10, ["10"]), (11, ["10", "11"])])

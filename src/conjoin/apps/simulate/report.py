@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,18 @@ class Sheet:
     rows: tuple[tuple[str, ...], ...]
 
 
+Points = tuple[tuple[float, float], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One line through points (x, y)."""
+    """One line through points (x, y), and the paper's beside it where it has one."""
 
     title: str
     x: str
     y: str
-    points: tuple[tuple[float, float], ...]
+    points: Points
+    paper: Points = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Result:
             "holds": self.holds,
             "facts": dict(self.facts),
             "tables": sheets,
+            "plot": None if self.plot is None else asdict(self.plot),
             "notes": list(self.notes),
             "problems": list(self.problems),
         }
@@ -93,26 +98,30 @@ def write(result: Result, folder: Path) -> tuple[Path, ...]:
 
 
 def picture(plot: Plot) -> str:
-    """The plot as SVG, both axes from zero."""
-    xs, ys = [x for x, _ in plot.points], [y for _, y in plot.points]
-    x_max, y_max = max([*xs, 1e-9]), max([*ys, 1e-9])
-    points = " ".join(
-        f"{_EDGE + x / x_max * (_WIDTH - 2 * _EDGE):.1f},{_HEIGHT - _EDGE - y / y_max * (_HEIGHT - 2 * _EDGE):.1f}"
-        for x, y in plot.points
-    )
+    """The plot as SVG, both axes from zero; the paper's line is dashed."""
+    every = (*plot.points, *plot.paper)
+    x_max, y_max = max([*(x for x, _ in every), 1e-9]), max([*(y for _, y in every), 1e-9])
+
+    def line(points: Points) -> str:
+        return " ".join(
+            f"{_EDGE + x / x_max * (_WIDTH - 2 * _EDGE):.1f},{_HEIGHT - _EDGE - y / y_max * (_HEIGHT - 2 * _EDGE):.1f}"
+            for x, y in points
+        )
+
     left, bottom = _EDGE, _HEIGHT - _EDGE
     texts = [
-        (left, 30, "start", plot.title),
+        (left, 30, "start", f"{plot.title} (dashed: the paper)" if plot.paper else plot.title),
         (_WIDTH - _EDGE, bottom + 40, "end", f"{plot.x} (up to {x_max:,.4g})"),
         (left, _EDGE - 10, "start", f"{plot.y} (up to {y_max:,.4g})"),
     ]
     drawn = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}">',
         "<style>text{font:13px sans-serif;fill:#222}polyline{fill:none;stroke:#2b6cb0;stroke-width:2}"
-        "path{stroke:#888;fill:none}</style>",
+        "path{stroke:#888;fill:none}.paper{stroke:#888;stroke-dasharray:6 4}</style>",
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
         f'<path d="M{left},{_EDGE}V{bottom}H{_WIDTH - _EDGE}"/>',
-        f'<polyline points="{points}"/>',
+        *([f'<polyline class="paper" points="{line(plot.paper)}"/>'] if plot.paper else []),
+        f'<polyline points="{line(plot.points)}"/>',
         *(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>' for x, y, anchor, text in texts),
         "</svg>",
     ]

@@ -4,6 +4,7 @@ In the paper a merge hands one replica a reference to another's state. Here ever
 again. Resolves are of what a replica's log makes visible, in the order in which it came to that replica.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256 as hashed
@@ -19,7 +20,7 @@ from conjoin.apps.audit.raw import Operand
 from conjoin.apps.audit.sweep import swept_models
 from conjoin.apps.simulate import paper
 from conjoin.apps.simulate.gossip import Replica, all_pairs, found, roots
-from conjoin.apps.simulate.report import Plot, Result, Sheet
+from conjoin.apps.simulate.report import Plot, Points, Result, Sheet
 from conjoin.errors import ConjoinError
 from conjoin.log import Add, views
 from conjoin.progress import SILENT, Progress
@@ -27,6 +28,10 @@ from conjoin.strategies.base import strategies
 from conjoin.wire.digest import Digest, sha256
 
 Models = Mapping[str, np.ndarray]
+ORDERINGS = 20
+"""Random orders of all pairs in Table 6."""
+LOOKS = 20
+"""So often while Table 7 heals the different roots are counted."""
 RESOLVING = 2
 """Replicas that resolve in Tables 6 and 9; that all others have the same root is checked."""
 _PUSHES = (
@@ -39,11 +44,12 @@ def table6(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
     """100 replicas, 20 random orderings of all pairs, 512×512, slerp."""
     count = size or 100
     models = _models(count, 512, seed)
-    progress.start("table 6: orderings", 20)
+    progress.start("table 6: orderings", ORDERINGS)
     rows: list[tuple[str, ...]] = []
     digests: set[str] = set()
+    points: list[tuple[float, float]] = []
     different, gossip_s, resolve_s = 0, 0.0, 0.0
-    for ordering in range(1, 21):
+    for ordering in range(1, ORDERINGS + 1):
         replicas = _contributing(models)
         gossiped_s, size_bytes = _gossip(replicas, _pairs(range(count), seed + ordering))
         outputs, resolved_s = _resolved(replicas[:RESOLVING], models)
@@ -51,8 +57,9 @@ def table6(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
         different += len(roots(replicas)) - 1
         gossip_s, resolve_s = gossip_s + gossiped_s, resolve_s + resolved_s
         rows.append((str(ordering), _ms(gossiped_s), _ms(resolved_s / RESOLVING), f"{size_bytes / 1e6:,.0f} MB"))
+        points.append((float(ordering), gossiped_s * 1000))
         progress.advance(1)
-    rows.append(("mean", _ms(gossip_s / 20), _ms(resolve_s / 20 / RESOLVING), ""))
+    rows.append(("mean", _ms(gossip_s / ORDERINGS), _ms(resolve_s / ORDERINGS / RESOLVING), ""))
     rows.append(("paper, mean", f"{paper.TABLE6_GOSSIP_MS:,} ms", f"{paper.TABLE6_RESOLVE_MS:,} ms", "references"))
     replicas = _contributing(models, alone=True)
     verifying_s, size_bytes = _gossip(replicas, _pairs(range(count), seed + 1))
@@ -61,7 +68,9 @@ def table6(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
     holds = not different and len(digests) == 1
     facts = {"replicas": count, "merges": count * (count - 1), "outputs": sorted(digests), "different_roots": different}
     sheet = Sheet("Table 6", ("ordering", "gossip", "one resolve", "sent"), tuple(rows))
-    return Result("table6", holds, facts, (sheet,), (_PUSHES,))
+    mean = ((1.0, paper.TABLE6_GOSSIP_MS), (float(ORDERINGS), paper.TABLE6_GOSSIP_MS))
+    plot = Plot("gossip of all pairs", "orderings", "CPU ms; the paper's mean in wall-clock ms", tuple(points), mean)
+    return Result("table6", holds, facts, (sheet,), (_PUSHES,), plot)
 
 
 def table7(seed: int, size: int | None = None, progress: Progress = SILENT) -> Result:
@@ -78,7 +87,7 @@ def table7(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
         inside.append(roots([replicas[number] for number in part]))
         progress.advance(1)
     distinct = len(set[Digest]().union(*inside)) if all(len(found) == 1 for found in inside) else 0
-    healing_s, _ = _gossip(replicas, _pairs(range(count), seed))
+    healing_s, points = _healing(replicas, _pairs(range(count), seed))
     progress.advance(1)
     whole = _contributing(models)
     _gossip(whole, _pairs(range(count), seed + 1))
@@ -96,7 +105,8 @@ def table7(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
     )
     facts = {"replicas": count, "partitions": len(parts), "output": sorted(outputs)}
     holds = same and agree == count and distinct == len(parts)
-    return Result("table7", holds, facts, (Sheet("Table 7", ("what", "ours", "paper"), rows),), (_PUSHES,))
+    plot = Plot("different roots while the network heals", "pushes", "roots", points)
+    return Result("table7", holds, facts, (Sheet("Table 7", ("what", "ours", "paper"), rows),), (_PUSHES,), plot)
 
 
 def table8(seed: int, size: int | None = None, progress: Progress = SILENT) -> Result:
@@ -107,6 +117,7 @@ def table8(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
     operands = [Operand.of(model) for model in models.models[: size or 10]]
     progress.start("table 8: strategies", len(names))
     rows: list[tuple[str, ...]] = []
+    resolves: list[tuple[float, float]] = []
     problems: list[str] = []
     for name in names:
         replicas = found(len(operands))
@@ -123,13 +134,21 @@ def table8(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
         if len(outputs) != 1:
             problems.append(f"{name}: {len(outputs)} different outputs")
         gossip_ms, resolve_ms = paper.TABLE8[name]
+        resolves.append((math.log10(resolve_ms), math.log10(resolve_s * 1000)))
         rows.append((name, _ms(gossip_s), _ms(resolve_s), str(len(outputs)), f"{gossip_ms} ms", f"{resolve_ms:,} ms"))
         progress.advance(1)
     columns = ("strategy", "gossip", "resolves", "outputs", "paper: gossip", "paper: resolve")
     facts = {"replicas": len(operands), "strategies": len(names)}
-    return Result(
-        "table8", not problems, facts, (Sheet("Table 8", columns, tuple(rows)),), (_PUSHES,), None, tuple(problems)
+    ascending = [(float(place), *figures) for place, figures in enumerate(sorted(resolves), 1)]
+    plot = Plot(
+        "all resolves of a strategy",
+        "strategies, as the paper's take longer",
+        "log10 of CPU ms; the paper's of wall-clock ms",
+        tuple((place, ours) for place, _, ours in ascending),
+        tuple((place, theirs) for place, theirs, _ in ascending),
     )
+    sheet = Sheet("Table 8", columns, tuple(rows))
+    return Result("table8", not problems, facts, (sheet,), (_PUSHES,), plot, tuple(problems))
 
 
 def table9(seed: int, size: int | None = None, progress: Progress = SILENT) -> Result:
@@ -152,7 +171,8 @@ def table9(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
         points.append((float(count), gossip_s * 1000))
         progress.advance(1)
     columns = ("replicas", "merges", "gossip", "one resolve", "paper: gossip", "paper: resolve")
-    plot = Plot("gossip of all pairs", "replicas", "CPU ms", tuple(points))
+    theirs = tuple((float(count), paper.TABLE9[count][0]) for count in counts)
+    plot = Plot("gossip of all pairs", "replicas", "CPU ms; the paper's wall-clock ms", tuple(points), theirs)
     sheet = Sheet("Table 9", columns, tuple(rows))
     return Result("table9", holds, {"sizes": ", ".join(map(str, counts))}, (sheet,), (_PUSHES,), plot)
 
@@ -187,6 +207,17 @@ def _gossip(replicas: Sequence[Replica], order: Sequence[tuple[int, int]]) -> tu
     began = time.process_time()
     size_bytes = all_pairs(replicas, order)
     return time.process_time() - began, size_bytes
+
+
+def _healing(replicas: Sequence[Replica], order: Sequence[tuple[int, int]]) -> tuple[float, Points]:
+    """CPU seconds of one round, and the different roots after so many pushes."""
+    points = [(0.0, float(len(roots(replicas))))]
+    healing_s = 0.0
+    for look in range(LOOKS):
+        start, end = (len(order) * step // LOOKS for step in (look, look + 1))
+        healing_s += _gossip(replicas, order[start:end])[0]
+        points.append((float(end), float(len(roots(replicas)))))
+    return healing_s, tuple(points)
 
 
 def _came(replica: Replica) -> list[str]:
