@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conjoin.errors import EmptySourceError, KeyFileError
 from conjoin.log import Log, Operation, genesis_payload, parse
@@ -14,6 +15,9 @@ from conjoin.store.keys import SigningKey, create_key, load_key
 from conjoin.store.keyuse import KeyUse, write_key_use
 from conjoin.store.peers import KnownPeers
 from conjoin.wire.envelope import seal
+
+if TYPE_CHECKING:
+    from conjoin.sync import SyncReport
 
 LIMITS = {"deps": 16, "operation_bytes": 65_536, "operations_per_author": 1_000_000}
 
@@ -54,7 +58,7 @@ def found_space(
 
 def clone_from_place(
     source: str, path: Path, *, key: Path | None, space: str | None, let_in: Callable[[str], None], progress: Progress
-) -> None:
+) -> "SyncReport":
     """See `Replica.clone`; `let_in` is called with the new public key before anything is read of the space."""
     from conjoin.sync import choose_space, discover_spaces, open_remote, synchronise
     from conjoin.sync.known import remember_met
@@ -67,12 +71,15 @@ def clone_from_place(
         store = home.open_store()
         store.put(genesis.name, genesis.envelope)
         log = Log.founded_by(genesis)
-        report = synchronise(log, store, remote, push=False, persist_operation=_keep_in(store), progress=progress)
+        report = synchronise(
+            log, store, remote, push=False, persist_operation=_keep_in(store), progress=progress, source=source
+        )
         _configure(home, log, signing_key, key)
         remember_met(KnownPeers(home.peers), source, replace(report, lacking_there=0), len(log))
+    return report
 
 
-def clone_from_peer(ticket: str, path: Path, *, key: Path | None, progress: Progress) -> None:
+def clone_from_peer(ticket: str, path: Path, *, key: Path | None, progress: Progress) -> "SyncReport":
     """See `Replica.clone`."""
     from conjoin.sync import dial, synchronise_with
     from conjoin.sync.known import remember_met
@@ -91,6 +98,7 @@ def clone_from_peer(ticket: str, path: Path, *, key: Path | None, progress: Prog
             )
         _configure(home, log, signing_key, key)
         remember_met(KnownPeers(home.peers), ticket, replace(report, lacking_there=0), len(log))
+    return report
 
 
 def _keep_in(store: ReplicaStore) -> Callable[[Operation], None]:

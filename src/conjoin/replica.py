@@ -23,6 +23,7 @@ from conjoin.errors import (
     ReadOnlyError,
     RemoteError,
     TrustError,
+    UsageError,
     UsedKeyError,
 )
 from conjoin.founding import clone_from_peer, clone_from_place, found_space
@@ -162,6 +163,7 @@ class Replica:
         key: PathLike | None = None,
         space: str | None = None,
         progress: Progress = SILENT,
+        tell: Callable[["SyncReport"], None] | None = None,
     ) -> Self:
         """Make another replica of the space in `source`, with a key of its own.
 
@@ -175,6 +177,8 @@ class Replica:
             key: an existing private key file; None makes a new one.
             space: digest prefix of the space, where the source holds several.
             progress: told about bytes copied.
+            tell: called once with what came, what was refused of it and what is missing: operations that are true make
+                a replica, and what else it needs follows with a sync.
 
         Raises:
             RemoteError, ReplicaExistsError, KeyFileError, StoreError: see there. Nothing is left behind.
@@ -183,10 +187,12 @@ class Replica:
 
         place, own, new = os.fspath(source), None if key is None else Path(key), Path(path).absolute()
         if is_ticket(source):
-            clone_from_peer(place, new, key=own, progress=progress)
+            report = clone_from_peer(place, new, key=own, progress=progress)
         else:
             let_in = partial(_sign_in, Path(source))
-            clone_from_place(place, new, key=own, space=space, let_in=let_in, progress=progress)
+            report = clone_from_place(place, new, key=own, space=space, let_in=let_in, progress=progress)
+        if tell is not None:
+            tell(report)
         return cls(path)
 
     def refresh(self) -> None:
@@ -698,11 +704,22 @@ class Replica:
         return self._readers.reading()
 
     def fsck(self, *, repair_from: PathLike | None = None, progress: Progress = SILENT) -> FsckReport:
-        """Read every object again and name each damaged one; `repair_from` replaces those that it has intact."""
+        """Read every object again and name each damaged one; `repair_from` replaces those that it has intact.
+
+        Raises:
+            UsageError: `repair_from` is a ticket.
+            RemoteError: it cannot be read.
+        """
         from conjoin.store.fsck import fsck
-        from conjoin.sync import open_remote
+        from conjoin.sync import is_ticket, open_remote
         from conjoin.upkeep import repair
 
+        if repair_from is not None and is_ticket(repair_from):
+            raise UsageError(
+                "a live peer gives what is missing, and not what is damaged",
+                hint="name a replica directory or a meeting place; or remove the damaged objects that `conjoin fsck` "
+                "names, and sync with the peer",
+            )
         objects, size_bytes, damage = fsck(self.store, progress=progress)
         repaired: list[str] = []
         if repair_from is not None:

@@ -90,6 +90,9 @@ def test_broken_signature(
     envelope["signatures"][0]["sig"] = base64.b64encode(signature).decode()
     name = _put(meeting, canonical.encode(envelope), key.public, int(str(payload["seq"])))
     _check(here, made, meeting, name, "E404")
+    cloned = here.run("clone", meeting, meeting.parent / "carol")
+    assert (cloned.status, "error[E404]" in cloned.stderr, name in cloned.stderr) == (5, True, True)
+    assert Replica.open(meeting.parent / "carol").status().missing == (), "it is made of the rest"
 
 
 def test_wrong_space(here: InProcess, made: Path, meeting: Path, bob: tuple[SigningKey, dict[str, object]]) -> None:

@@ -356,7 +356,8 @@ def test_damage_is_named(here: InProcess, made: Path, tmp_path: Path) -> None:
     assert (result.status, name in result.stdout) == (4, True)
     check_refused(here.run("-C", replica, "resolve", "weight_average", "-o", tmp_path / "out"), "E301", leaf.name[:12])
     assert not (tmp_path / "out").exists()
-    assert name in here.ok("-C", replica, "fsck", "--repair-from", made / "alice")
+    check_refused(here.run("-C", replica, "fsck", "--repair-from", "conjoin:abc"), "E111", "live peer")
+    assert name in here.ok("-C", replica, "fsck", "--repair-from", f"file://{made / 'alice' / '.conjoin'}")
     here.ok("-C", replica, "resolve", "weight_average", "-o", tmp_path / "out")
 
 

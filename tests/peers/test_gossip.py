@@ -312,6 +312,18 @@ def test_a_round_tells_what_went_wrong_and_goes_on(one: Path) -> None:
     assert [peer.key for peer in itself.peers()] == [Replica.open(other).key]
 
 
+def test_what_was_refused_in_a_round_is_named(one: Path) -> None:
+    other, place = member_of(one, one.parent / "other"), one.parent / "place"
+    place.mkdir()
+    add(one, 1)
+    Replica.open(one).sync(place)
+    newest = max(place.glob("ops/*/*"), key=lambda path: int(path.name.partition("-")[0]))
+    newest.write_bytes(newest.read_bytes().replace(b'"sig":"', b'"sig":"AAAA', 1))
+    forget_all(other)
+    said = conjoin("-C", other, "gossip", str(place), "--rounds", "1")
+    assert f"1 refused, ops/{newest.parent.name}/{newest.name}: " in said and "(E4" in said, said
+
+
 def test_peers_that_cannot_be_meant_are_refused_at_once(one: Path) -> None:
     Replica.init(one.parent / "foreign", one.parent / "base.safetensors").close()
     with Serving(one.parent / "foreign") as foreign, pytest.raises(WrongSpaceError):

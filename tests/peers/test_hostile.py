@@ -10,19 +10,25 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from conjoin.apps.cli.serving import visit
 from conjoin.errors import ConjoinError, PeerRefusedError
+from conjoin.log import parse
 from conjoin.replica import Replica
-from conjoin.store.keys import SigningKey
+from conjoin.serving import Serving
+from conjoin.store.keys import SigningKey, create_key
 from conjoin.sync.messages import OPERATIONS_MAX, Get, Hello, Offer, Put, Refused, Wanted, decode, encode
 from conjoin.sync.peers.certificate import client_context
 from conjoin.sync.peers.https import HttpsLine
+from conjoin.sync.peers.sessions import Visitor
 from conjoin.sync.peers.ticket import Ticket, parse_ticket
+from conjoin.wire import canonical
 from conjoin.wire.digest import sha256
-from conjoin.wire.envelope import pre_authentication_encoding
+from conjoin.wire.envelope import pre_authentication_encoding, seal
 from tests.peers.world import FULL, Server, assert_same_objects, key_of, member_of, objects, write_model
 
 BAD_SIGNATURES = 1_000_000 if FULL else 100_000
@@ -226,6 +232,27 @@ def test_hostile_peers_cost_neither_memory_nor_others_their_time(
         assert server.errors.read_text() == "", "what peers do wrong is not the server's error"
     assert Replica.open(founder).fsck().damage == ()
     assert Replica.open(founder).root == Replica.open(honest).root
+
+
+def test_a_peer_that_breaks_the_rules_is_named_with_the_evidence(world: tuple[Path, Path, Path]) -> None:
+    founder, _, bad = world
+    told: list[Visitor] = []
+    stranger = create_key(bad.parent / "stranger")
+    space = Replica.open(founder).space
+    links = {"author": stranger.public, "deps": [space], "prev": None, "seq": 0, "space": space}
+    payload = canonical.encode({"body": {"n": 1}, "type": "note", "version": 1, **links})
+    unknown = seal(payload, stranger.public, stranger.sign)
+    with Serving(founder, tell=told.append) as serving:
+        attacker = Attacker(serving.ticket, key_of(bad))
+        (forged,) = orphans(attacker.key, space, 1, signed=False)
+        answer = attacker.ask(Offer((forged,), False))
+        assert isinstance(answer, Refused) and answer.code == "E404"
+        assert "refused 1 time, the last: E404 " in visit(replace(told[0], ended="done"))
+        answer = attacker.ask(Offer((unknown,), False))
+        assert isinstance(answer, Wanted) and [code for _, code in answer.refused] == ["E406"]
+        attacker.line.close()
+    assert f"refused 2 times, the last: E406 operation {parse(unknown).id}" in visit(told[-1])
+    assert "refused" not in visit(replace(told[-1], strikes=0, refused=0))
 
 
 def test_without_a_session_nothing_is_answered(world: tuple[Path, Path, Path]) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,16 +19,19 @@ import pytest
 from conjoin.errors import DiskFullError, UnreachableError
 from conjoin.replica import Replica
 from conjoin.serving import Serving
-from conjoin.sync import driver, open_remote
+from conjoin.sync import driver, open_remote, pace
 from conjoin.sync.remotes import Remote
 from conjoin.sync.remotes import bucket as bucket_room
-from conjoin.wire.digest import leaf_digest
-from conjoin.wire.objects import parse_leaf
+from conjoin.sync.report import Skipped
+from conjoin.wire.digest import Digest, leaf_digest
+from conjoin.wire.manifest import Manifest
+from conjoin.wire.objects import leaf_name, parse_leaf
 from tests.peers.world import (
     CONJOIN,
     ENVIRONMENT,
     FULL,
     assert_same_objects,
+    conjoin,
     copy_replica,
     member_of,
     objects,
@@ -158,6 +162,34 @@ def test_a_push_killed_at_any_moment_sends_exactly_what_is_missing(founder: Path
         assert report.failure is None and not report.refused
         assert held(place) == whole
     assert partial >= KILLS // 2
+
+
+def lose(home: Path, leaves: int) -> None:
+    """Take the newest content's manifest and so many of its leaves out of a replica or place."""
+    manifest = max(home.glob("manifest/*"), key=lambda path: path.stat().st_mtime_ns)
+    names = Manifest.decode(manifest.read_bytes(), Digest(manifest.name)).leaf_lengths()
+    for name in [*map(leaf_name, list(names)[:leaves])]:
+        (home / name).unlink()
+    manifest.unlink()
+
+
+@pytest.mark.parametrize("kind", ["folder", "peer"])
+def test_what_is_resumed_says_what_it_skips(founder: Path, member: Path, tmp_path: Path, kind: str) -> None:
+    add(founder)
+    there = tmp_path / "place" if kind == "folder" else member
+    there.mkdir(exist_ok=True)
+    with ExitStack() as held:
+        place = str(there) if kind == "folder" else str(held.enter_context(Serving(there)).ticket)
+        Replica.open(founder).sync(place)
+        home = there if kind == "folder" else there / ".conjoin"
+        lose(home, 4)
+        size_bytes = (TENSORS - 4) * TENSOR_BYTES
+        report = Replica.open(founder).sync(place)
+        assert report.objects_out == 4 + (kind == "folder"), "leaves, and in a place the manifest"
+        assert report.skipped_out == Skipped(TENSORS - 4, size_bytes)
+        lose(founder / ".conjoin", 3)
+        said = conjoin("-C", founder, "sync", place)
+        assert f"{TENSORS - 3} objects of it (" in said and ") were here already" in said, said
 
 
 def fill(disk: Path, but_bytes: int) -> Path:
@@ -306,7 +338,7 @@ def test_a_bucket_that_falls_silent_in_the_middle_is_given_up_once(
 ) -> None:
     """Not once for each of its leaves, of which there can be thousands; what came is kept."""
     monkeypatch.setattr(bucket_room, "RETRIES_MAX", 0)
-    monkeypatch.setattr(bucket_room, "IDLE_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(pace, "IDLE_SECONDS", 0.3)
     monkeypatch.setattr(driver, "IN_VAIN_MAX", 4)
     add(founder)
     for name, value in rclone.environment.items():

@@ -76,8 +76,9 @@ def test_a_flipped_bit_is_refused_and_named(
     data = bytearray(leaf.read_bytes())
     data[len(data) // 2] ^= 1
     leaf.write_bytes(data)
-    result = here.run("clone", url, tmp_path / "south", "--json")
-    assert result.status == 0, "the operations are true: content can follow"
+    result = here.run("clone", url, tmp_path / "south")
+    assert (result.status, "error[E301]" in result.stderr, leaf.name in result.stderr) == (4, True, True)
+    assert "incomplete here" in result.stdout
     told = here.run("-C", tmp_path / "south", "sync", url)
     assert told.status == 4
     assert "error[E301]" in told.stderr
@@ -95,7 +96,8 @@ def test_a_storage_that_withholds_is_told_as_missing(
 ) -> None:
     for path in folder.glob("leaf/*/*"):
         path.unlink()
-    here.ok("-q", "clone", url, tmp_path / "south")
+    cloned = here.run("clone", url, tmp_path / "south", "--json")
+    assert len(json.loads(cloned.stdout)["missing"]) == 3
     report = json.loads(here.ok("-C", tmp_path / "south", "sync", url, "--json"))["sources"][0]
     assert len(report["missing"]) == 3
     assert report["refused"] == []

@@ -175,6 +175,8 @@ class Drive:
             failure=outcome.failure,
             root_there=outcome.root_there,
             lacking_there=outcome.lacking_there,
+            skipped_in=outcome.skipped_in,
+            skipped_out=outcome.skipped_out,
         )
 
     def answer(self, request: Request | Ask) -> Any:

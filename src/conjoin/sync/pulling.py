@@ -1,6 +1,6 @@
 """What every sync does with what the other side offers: content first, then the operations that need it; no I/O."""
 
-from collections.abc import Callable, Container, Generator, Sequence
+from collections.abc import Callable, Collection, Container, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from conjoin.errors import ConjoinError, MissingObjectError, RemoteError
 from conjoin.log import Log, Operation, views
 from conjoin.log.segments import evidence_of, pack
-from conjoin.sync.report import Refusal
+from conjoin.sync.report import NOTHING_SKIPPED, Refusal, Skipped
 from conjoin.sync.requests import (
     Failures,
     Fetch,
@@ -47,6 +47,8 @@ class Outcome:
     failure: ConjoinError | None = None
     root_there: Digest | None = None
     lacking_there: int | None = None
+    skipped_in: Skipped = NOTHING_SKIPPED
+    skipped_out: Skipped = NOTHING_SKIPPED
 
     def refuse(self, name: str, error: ConjoinError, *, here: bool = False) -> None:
         """Note that the object `name` was not taken because of `error`; `here`: it is this replica's own copy."""
@@ -198,6 +200,17 @@ def wanted_leaves(manifest: Manifest, base: Manifest | None = None) -> list[Want
     return list(found.values())
 
 
+def skipping(before: Skipped, leaves: Sequence[WantedLeaf], lacking: Collection[WantedLeaf]) -> Skipped:
+    """What was skipped by now: the leaves of content of which only some are lacking, too."""
+    size_bytes = sum(leaf.size_bytes for leaf in leaves) - sum(leaf.size_bytes for leaf in lacking)
+    return Skipped(before.objects + len(leaves) - len(lacking), before.size_bytes + size_bytes)
+
+
+def labelled(what: str, leaves: Collection[WantedLeaf], lacking: Collection[WantedLeaf]) -> str:
+    """The label of a bar for moving the leaves that are lacking."""
+    return what if len(lacking) == len(leaves) else f"{what}, {len(lacking)} of {len(leaves)} leaves"
+
+
 def bytes_of(answer: bytes | ConjoinError) -> bytes:
     """The bytes of an answer; raises the error that it is otherwise."""
     if isinstance(answer, ConjoinError):
@@ -219,7 +232,8 @@ def _pull_leaves(
         there = tuple(leaf for leaf in lacking if leaf.name in listed)
     if not there:
         return False
-    failures: Failures = yield PullLeaves(what, there)
+    outcome.skipped_in = skipping(outcome.skipped_in, leaves, lacking)
+    failures: Failures = yield PullLeaves(labelled(what, leaves, lacking), there)
     for name, error in failures.items():
         _note(outcome, name, error)
     return len(there) == len(lacking) and not failures

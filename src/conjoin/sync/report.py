@@ -16,6 +16,17 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """Leaves that did not move because they were there already, of content of which others did."""
+
+    objects: int = 0
+    size_bytes: int = 0
+
+
+NOTHING_SKIPPED = Skipped()
+
+
+@dataclass(frozen=True, slots=True)
 class SyncReport:
     """One exchange with one remote.
 
@@ -24,7 +35,8 @@ class SyncReport:
     the base and its files that are not complete here; `failure` is why the remote could not be written, if it could
     not: everything that was pulled before is kept; `key_used_elsewhere` names an operation that this replica's key has
     signed somewhere else; `root_there` is the root that a live peer stated at the end; `lacking_there` counts the
-    operations here that the other side did not have at the end, None where that was not looked at.
+    operations here that the other side did not have at the end, None where that was not looked at; `skipped_in` and
+    `skipped_out` are what earlier syncs, or other content, had brought here and there of content that moved.
     """
 
     source: str
@@ -42,3 +54,5 @@ class SyncReport:
     key_used_elsewhere: str | None = None
     root_there: Digest | None = None
     lacking_there: int | None = None
+    skipped_in: Skipped = NOTHING_SKIPPED
+    skipped_out: Skipped = NOTHING_SKIPPED

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from conjoin.errors import ConjoinError, MissingObjectError, PeerRefusedError, ProtocolError
 from conjoin.log import Log, Operation, parse
 from conjoin.sync.messages import (
+    NAMES_MAX,
     OPERATIONS_BYTES_MAX,
     OPERATIONS_MAX,
     Answer,
@@ -31,7 +32,17 @@ from conjoin.sync.messages import (
     Taken,
     Wanted,
 )
-from conjoin.sync.pulling import Offered, Outcome, Taking, bytes_of, offer, pull, wanted_leaves
+from conjoin.sync.pulling import (
+    Offered,
+    Outcome,
+    Taking,
+    bytes_of,
+    labelled,
+    offer,
+    pull,
+    skipping,
+    wanted_leaves,
+)
 from conjoin.sync.reconcile import Comparison, fitting
 from conjoin.sync.requests import Failures, PushLeaves, Read, Request
 from conjoin.wire.digest import Digest
@@ -162,16 +173,19 @@ class _Talk:
 
     def _give_content(self, name: str, manifest: Manifest, base: Manifest | None) -> Steps:
         data = bytes_of((yield Read(name)))
-        known = {leaf.name: leaf for leaf in wanted_leaves(manifest, base)}
+        every = wanted_leaves(manifest, base)
         before: frozenset[str] | None = None
         while True:
             wanted = yield from ask(Put(name, data), Wanted)
             lacking = frozenset(wanted.names)
             if not lacking or lacking == before:
                 return
+            leaves = tuple(leaf for leaf in every if leaf.name in lacking)
+            if before is None and len(lacking) < NAMES_MAX:  # otherwise this is not all that it lacks
+                self._outcome.skipped_out = skipping(self._outcome.skipped_out, every, leaves)
             before = lacking
-            leaves = tuple(leaf for leaf_name, leaf in known.items() if leaf_name in lacking)
-            failures: Failures = yield PushLeaves(f"pushing {manifest.digest[:8]}", leaves)
+            what = labelled(f"pushing {manifest.digest[:8]}", every, leaves)
+            failures: Failures = yield PushLeaves(what, leaves)
             for leaf_name, error in failures.items():
                 self._outcome.refuse(leaf_name, error, here=isinstance(error, MissingObjectError))
 

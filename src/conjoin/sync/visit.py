@@ -25,7 +25,18 @@ from typing import Any
 from conjoin.errors import ConjoinError, DamagedObjectError, RemoteError, WrongSpaceError
 from conjoin.log import Log, Operation, parse, views
 from conjoin.log.segments import evidence_of, members, pack, read_segment, runs
-from conjoin.sync.pulling import Offered, Outcome, Steps, Taking, bytes_of, offer, pull, wanted_leaves
+from conjoin.sync.pulling import (
+    Offered,
+    Outcome,
+    Steps,
+    Taking,
+    bytes_of,
+    labelled,
+    offer,
+    pull,
+    skipping,
+    wanted_leaves,
+)
 from conjoin.sync.requests import (
     NAMES_MAX,
     OPERATION_BYTES_MAX,
@@ -319,9 +330,11 @@ def _push(log: Log, complete: Mapping[Digest, Manifest], there: _There, outcome:
 
 def _push_content(digest: Digest, manifest: Manifest, there: _There, outcome: Outcome) -> Steps:
     listed = yield from _leaves_there(there, outcome)
-    lacking = tuple(leaf for leaf in wanted_leaves(manifest) if leaf.name not in listed)
+    leaves = wanted_leaves(manifest)
+    lacking = tuple(leaf for leaf in leaves if leaf.name not in listed)
     if lacking:
-        failures: Failures = yield PushLeaves(f"pushing {digest[:8]}", lacking)
+        outcome.skipped_out = skipping(outcome.skipped_out, leaves, lacking)
+        failures: Failures = yield PushLeaves(labelled(f"pushing {digest[:8]}", leaves, lacking), lacking)
         for name, error in failures.items():
             if isinstance(error, RemoteError):
                 outcome.failure = error

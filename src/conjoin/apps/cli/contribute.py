@@ -1,17 +1,16 @@
 """The commands that change what is merged: add, retract, sync; each calls the Replica and reports what it said."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from conjoin.apps.cli.failure import error_class, printable
+from conjoin.apps.cli.failure import name_errors, refusals
 from conjoin.apps.cli.options import CONTRIBUTIONS, AsJson, Quiet, Shell, Where, assignments, epilog
 from conjoin.errors import ConjoinError, UsageError
 
 if TYPE_CHECKING:
-    from conjoin.sync.report import Refusal, SyncReport
+    from conjoin.sync import SyncReport
 
 
 def register(app: typer.Typer) -> None:
@@ -197,11 +196,7 @@ def sync(
     told = {"dry_run": dry_run, "root": root, "visible": visible, "sources": reports, "failed": failures}
     shell.tell(told, human=human)
     errors = [error for _, error in failed] + [report.failure for report in reports if report.failure is not None]
-    errors += [_refused(refusal, report.source) for report in reports for refusal in report.refused]
-    if not shell.as_json:
-        for error in errors:
-            sys.stderr.write(printable(str(error)) + "\n")
-    return errors[0].exit_status if errors else 0
+    return name_errors([*errors, *(error for report in reports for error in refusals(report))], as_json=shell.as_json)
 
 
 def _forget(shell: Shell, sources: list[str]) -> int:
@@ -212,12 +207,3 @@ def _forget(shell: Shell, sources: list[str]) -> int:
         forgotten = [replica.forget_peer(source) for source in sources]
     shell.tell({"forgotten": forgotten}, human=lambda: [f"{named(peer)} is forgotten" for peer in forgotten])
     return 0
-
-
-def _refused(refusal: "Refusal", source: str) -> ConjoinError:
-    """The error that an object was refused for."""
-    return error_class(refusal.code)(
-        refusal.what,
-        where=f"{refusal.name} in {source}",
-        hint="it was not taken; ask whoever wrote it, or remove the object from the source",
-    )

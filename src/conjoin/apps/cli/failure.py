@@ -4,8 +4,13 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from conjoin.errors import ConjoinError, DeviceError, DiskFullError, MissingFileError, ReadOnlyError
+
+if TYPE_CHECKING:
+    from conjoin.sync import SyncReport
 
 INTERRUPTED_STATUS = 130
 BROKEN_PIPE_STATUS = 141
@@ -55,6 +60,25 @@ def report(error: ConjoinError, *, as_json: bool) -> int:
     else:
         sys.stderr.write(printable(str(error)) + "\n")
     return error.exit_status
+
+
+def refusals(found: "SyncReport") -> list[ConjoinError]:
+    """The errors that objects were refused for in a sync."""
+    return [
+        error_class(refusal.code)(
+            refusal.what,
+            where=f"{refusal.name} in {found.source}",
+            hint="it was not taken; ask whoever wrote it, or remove the object from the source",
+        )
+        for refusal in found.refused
+    ]
+
+
+def name_errors(errors: Sequence[ConjoinError], *, as_json: bool) -> int:
+    """Name on stderr what went wrong in a command that went on, unless its JSON tells; returns the exit status."""
+    if not as_json:
+        sys.stderr.writelines(printable(str(error)) + "\n" for error in errors)
+    return errors[0].exit_status if errors else 0
 
 
 def interrupted(*, as_json: bool) -> int:

@@ -210,7 +210,7 @@ def _said(found: "Round") -> str:
         return f"{head} {named(found.peer)} failed: {_why(found.error)}; {end}"
     report = found.report
     moved = f"{report.operations_in} in, {report.operations_out} out"
-    trouble = [f"{len(report.refused)} refused"] if report.refused else []
+    trouble = [f"{len(report.refused)} refused, {one.name}: {one.what} ({one.code})" for one in report.refused[:1]]
     trouble += [_why(report.failure)] if report.failure is not None else []
     return "; ".join([f"{head} {named(found.peer)}: {moved}", *trouble, end])
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -106,8 +105,12 @@ def _text(item: Any) -> str:
 def fsck(
     ctx: typer.Context,
     repair_from: Annotated[
-        Path | None,
-        typer.Option("--repair-from", metavar="SOURCE", help="Replace damaged objects by intact ones from here."),
+        str | None,
+        typer.Option(
+            "--repair-from",
+            metavar="SOURCE",
+            help="Replace damaged objects by intact ones from here: a replica directory or a meeting place.",
+        ),
     ] = None,
     where: Where = None,
     as_json: AsJson = False,

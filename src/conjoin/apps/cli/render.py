@@ -247,6 +247,15 @@ def sync(report: "SyncReport", *, dry_run: bool = False) -> Iterable[Any]:
     received = _moved(receive, report.operations_in, report.objects_in, report.bytes_in)
     sent = _moved(send, report.operations_out, report.objects_out, report.bytes_out)
     yield f"{report.source}: {', '.join(filter(None, (received, sent))) or 'nothing new'}"
+    for where, skipped in (("here", report.skipped_in), ("there", report.skipped_out)):
+        if skipped.objects:
+            already = "was" if skipped.objects == 1 else "were"
+            yield f"  {count(skipped.objects, 'object')} of it ({size(skipped.size_bytes)}) {already} {where} already"
+    yield from trouble(report)
+
+
+def trouble(report: "SyncReport") -> Iterable[Any]:
+    """What is wrong after a sync that nothing failed in."""
     if report.waiting:
         yield f"  {count(report.waiting, 'operation')} waiting for ancestors that are not here yet"
     if report.key_used_elsewhere is not None:

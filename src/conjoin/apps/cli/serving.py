@@ -190,4 +190,9 @@ def visit(visitor: "Visitor") -> str:
         return f"{peer} is here"
     came = f"{count(visitor.operations_in, 'operation')} and {size(visitor.bytes_in)} came"
     went = f"{count(visitor.operations_out, 'operation')} and {size(visitor.bytes_out)} went"
-    return f"{peer}: {came}, {went}" + ("" if visitor.ended == "done" else f"; {visitor.ended}")
+    said = [f"{peer}: {came}, {went}"]
+    if faults := visitor.strikes + visitor.refused:
+        said.append(f"refused {count(faults, 'time')}, the last: {visitor.complaint}")
+    if visitor.ended != "done":
+        said.append(visitor.ended)
+    return "; ".join(said)

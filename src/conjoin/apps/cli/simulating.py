@@ -48,11 +48,13 @@ def simulate(
     ] = False,
     scenario: Annotated[
         str | None,
-        typer.Option("--scenario", metavar="NAME", help="table6, table7, table8, table9 (the paper's), or epidemic."),
+        typer.Option(
+            "--scenario", metavar="NAME", help="table6, table7, table8, table9 (the paper's), epidemic or operations."
+        ),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option("--size", metavar="N", min=2, help="Replicas of a scenario, if not as many as it says."),
+        typer.Option("--size", metavar="N", min=2, help="Replicas (or operations) of a scenario, if not its own."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="DIR", help="Write simulation.json, .md and .svg there.")

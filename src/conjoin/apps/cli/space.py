@@ -2,11 +2,15 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from conjoin.apps.cli.failure import name_errors, refusals
 from conjoin.apps.cli.options import SPACES, AsJson, Quiet, Shell, Where, epilog
+
+if TYPE_CHECKING:
+    from conjoin.sync import SyncReport
 
 KeyFile = Annotated[
     Path | None,
@@ -136,27 +140,32 @@ def clone(
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
-) -> None:
+) -> int:
     """Make another replica of a space, with a key of its own.
 
     From a replica directory whose key is an admin's the new key is let in at once, and so it is by a ticket with an
-    invite. From a meeting place the new replica only reads until an admin runs `conjoin invite KEY`.
+    invite. From a meeting place the new replica only reads until an admin runs `conjoin invite KEY`. What breaks the
+    rules of the space is named and not taken, as by `conjoin sync`; the replica is made of the rest.
     """
     from conjoin.replica import Replica
 
     shell = Shell.of(ctx, None, as_json, quiet)
+    reports: list[SyncReport] = []
     with shell.bar() as bar:
-        replica = Replica.clone(source, folder, key=key, space=space, progress=bar)
+        replica = Replica.clone(source, folder, key=key, space=space, progress=bar, tell=reports.append)
+    (report,) = reports
     value = {
         "path": replica.path,
         "space": replica.space,
         "base": replica.base,
         "key": replica.key,
         "role": replica.role,
+        "refused": report.refused,
+        "missing": report.missing,
     }
 
     def human() -> list[Any]:
-        from conjoin.apps.cli.render import facts, short
+        from conjoin.apps.cli.render import facts, short, trouble
         from conjoin.sync.peers.dialling import named
         from conjoin.sync.remotes.trouble import shown
 
@@ -168,9 +177,10 @@ def clone(
             lines.append(f"next: to add, an admin runs `conjoin invite {replica.key}`; then sync on both sides")
         else:
             lines.append(f"next: `conjoin -C {folder} add CHECKPOINT`")
-        return lines
+        return [*lines[:2], *trouble(report), *lines[2:]]
 
     shell.tell(value, brief=replica.key, human=human)
+    return name_errors(refusals(report), as_json=shell.as_json)
 
 
 def invite(

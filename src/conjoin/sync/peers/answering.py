@@ -23,6 +23,7 @@ from conjoin.sync.messages import (
     Question,
     Refused,
     Taken,
+    Wanted,
     decode,
     encode_parts,
 )
@@ -191,7 +192,7 @@ class Answering:
             answer = await self.run(_exchange, visitor, frame)
             visitor.bytes_out += sum(map(len, answer))
             if visitor.strikes > STRIKES_MAX:
-                self.end(visitor, f"it broke the rules: {visitor.complaint}")
+                self.end(visitor, "it broke the rules too often")
             return answer
         finally:
             visitor.in_flight -= 1
@@ -263,6 +264,10 @@ def _exchange(visitor: Visitor, frame: bytearray) -> tuple[bytes, bytes]:
         case Refused(code, what) if code in _STRIKES:
             visitor.strikes += 1
             visitor.complaint = f"{code} {what}"
+        case Wanted(_, refused) if refused:
+            visitor.refused += len(refused)
+            operation, code = refused[-1]
+            visitor.complaint = f"{code} operation {operation}"
         case Found():
             visitor.operations_out += len(answer.operations)
         case Taken(operations, _):

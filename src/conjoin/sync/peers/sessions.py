@@ -78,7 +78,8 @@ class Visitor:
         bytes_in: bytes of its questions.
         bytes_out: bytes of the answers.
         strikes: questions of it that broke the rules.
-        complaint: the last of them, as evidence.
+        refused: operations of it that broke the rules of the space.
+        complaint: the last of both, as evidence.
         ended: why it is over; empty while it is not.
         seen: when it last asked something, in seconds that never go back.
         turn: held by the one question of it that is answered in order.
@@ -95,6 +96,7 @@ class Visitor:
     bytes_in: int = 0
     bytes_out: int = 0
     strikes: int = 0
+    refused: int = 0
     complaint: str = ""
     ended: str = ""
     seen: float = 0.0
