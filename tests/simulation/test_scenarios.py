@@ -81,7 +81,22 @@ def test_an_epidemic_of_any_size_ends_with_the_network_asked_for(size: int, netw
     result = SCENARIOS["epidemic"](1, size)
     assert result.holds
     assert [row[0] for row in result.sheets[0].rows] == networks
-    assert ("operations", f"{100 * size:,}") in result.sheets[1].rows
+    assert {row[6] for row in result.sheets[0].rows} == {"1"}
+
+
+def test_an_epidemic_does_not_hold_where_roots_follow_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.simulation.mutants import root_in_order_of_arrival
+
+    root_in_order_of_arrival(monkeypatch)
+    assert not SCENARIOS["epidemic"](1, 20).holds
+
+
+@pytest.mark.parametrize(("size", "visible"), [(2, 1), (300, 293)])
+def test_many_operations_are_taken_in_and_seen(size: int, visible: int, tmp_path: Path) -> None:
+    result = SCENARIOS["operations"](1, size)
+    assert result.holds
+    assert result.facts == {"operations": size, "retractions": size // 100, "visible": visible}
+    assert [path.name for path in write(result, tmp_path)] == ["simulation.json", "simulation.md"]
 
 
 def test_all_pairs_end_with_one_root_whatever_the_order() -> None:

@@ -1,4 +1,4 @@
-"""Replicas that push what they have, as frames: a log, a key and nothing on disk; what Tier 3 and epidemics run on.
+"""Replicas that push what they have, as frames: a log, a key and nothing on disk; what Tier 3 runs on, no session.
 
 An operation is signed with Ed25519 and verified once in this process, or once by every replica; bytes that come again
 are only looked up. Every message is a frame of the product's protocol, made and read anew.

@@ -33,6 +33,7 @@ class Network:
         weather: what messages meet.
         partition: names on one side of a cut; messages do not cross it.
         messages: how many arrived.
+        arrived_bytes: how many bytes they had.
     """
 
     def __init__(self, chance: Random, weather: Weather = ROUGH) -> None:
@@ -43,23 +44,25 @@ class Network:
         self.weather = weather
         self.partition: frozenset[str] = frozenset()
         self.messages = 0
+        self.arrived_bytes = 0
 
     def after(self, delay_ms: int, happens: Callable[[], None]) -> None:
         """Let something happen later; of two things at the same time the earlier asked for is first."""
         self._count += 1
         heapq.heappush(self._queue, (self.now_ms + delay_ms, self._count, happens))
 
-    def send(self, source: str, target: str, arrives: Callable[[], None]) -> None:
+    def send(self, source: str, target: str, size_bytes: int, arrives: Callable[[], None]) -> None:
         """Send a message: `arrives` is called when it does, never, or twice."""
         copies = 1 + (self._chance.random() < self.weather.doubled)
         for _ in range(copies):
             if self._chance.random() >= self.weather.loss:
                 delay_ms = self._chance.randint(1, self.weather.delay_ms_max)
-                self.after(delay_ms, lambda: self._arrive(source, target, arrives))
+                self.after(delay_ms, lambda: self._arrive(source, target, size_bytes, arrives))
 
-    def _arrive(self, source: str, target: str, arrives: Callable[[], None]) -> None:
+    def _arrive(self, source: str, target: str, size_bytes: int, arrives: Callable[[], None]) -> None:
         if (source in self.partition) == (target in self.partition):
             self.messages += 1
+            self.arrived_bytes += size_bytes
             arrives()
 
     def run(self, until_ms: int | None = None) -> None:

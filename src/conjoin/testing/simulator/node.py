@@ -246,7 +246,7 @@ class Node:
             return
         conversation.asked += 1
         peer, number, asked = conversation.peer, conversation.number, conversation.asked
-        self.network.send(self.name, peer.name, lambda: peer.asked_by(self, number, asked, frame))
+        self.network.send(self.name, peer.name, len(frame), lambda: peer.asked_by(self, number, asked, frame))
         late = RemoteError(f"{peer.name} does not answer")
         self.network.after(TIMEOUT_MS, lambda: self.answered(number, asked, late))
 
@@ -272,7 +272,7 @@ class Node:
             self.crash()
             return
         if answer is not None:
-            self.network.send(self.name, peer.name, lambda: peer.answered(number, asked, answer))
+            self.network.send(self.name, peer.name, len(answer), lambda: peer.answered(number, asked, answer))
 
     def answer(self, host: Host, frame: bytes) -> bytes | None:
         """The frame that answers a frame; None for silence."""
