@@ -25,6 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import edwards
 from spec_differences import differences
 from spec_histories import histories
+from spec_peers import peers
+from spec_recipes import recipes
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "spec" / "vectors"
 P = 2**255 - 19
@@ -425,6 +427,8 @@ FILES: dict[str, Callable[[], Value]] = {
     "envelopes.json": envelopes,
     "histories.json": histories,
     "keys.json": keys,
+    "peers.json": peers,
+    "recipe.json": recipes,
     "signatures.json": signatures,
 }
 

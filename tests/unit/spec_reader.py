@@ -1,14 +1,21 @@
-"""Reads differences between leaves as docs/spec/peers.md section 8 says, and nothing of the library; keeps nothing.
+"""Reads frames and differences between leaves as docs/spec says, and nothing of this library; keeps nothing.
 
-What it cannot read it refuses with the code that the page names. Only the frame's blocks are left to a library.
+What it cannot read it refuses with the code that the page names. Only the blocks of zstd are left to a library.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import struct
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import zstandard
+
+Check = Callable[[Any], bool]
 
 
 class Refused(Exception):  # noqa: N818 - the word of the page
@@ -86,3 +93,117 @@ def _at(body: bytes, place: int, width: int) -> int:
     if place + width > len(body):
         raise Refused("E504", "cut")
     return struct.unpack("<Q", body[place : place + width].ljust(8, b"\0"))[0]
+
+
+# ------------------------------------------------------------------------------------------------ frames
+def _hex(chars: int) -> Check:
+    return lambda value: isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{chars}}}", value) is not None
+
+
+def _integer(least: int, most: int) -> Check:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _text(chars_max: int) -> Check:
+    marks = "[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]"
+    return lambda value: isinstance(value, str) and len(value) <= chars_max and re.search(marks, value) is None
+
+
+def _items(check: Check, count_max: int) -> Check:
+    return lambda value: isinstance(value, list) and len(value) <= count_max and all(map(check, value))
+
+
+def _pair(first: Check, second: Check) -> Check:
+    return lambda value: isinstance(value, list) and len(value) == 2 and first(value[0]) and second(value[1])
+
+
+def _fields(**checks: Check) -> Check:
+    return lambda value: (
+        isinstance(value, dict)
+        and value.keys() == checks.keys()
+        and all(check(value[name]) for name, check in checks.items())
+    )
+
+
+def _any(*checks: Check) -> Check:
+    return lambda value: any(check(value) for check in checks)
+
+
+def _is(wanted: object) -> Check:
+    return lambda value: value is wanted or (isinstance(wanted, str) and value == wanted)
+
+
+_POINTS = _items(_pair(_integer(0, 9_999_999_999), _hex(16)), 1024)
+_HOLDINGS = _items(_pair(_hex(16), _POINTS), 4096)
+_BOUND = _any(_is(""), _hex(16))
+_RANGE = _fields(end=_BOUND, fingerprint=_any(_is(None), _hex(64)), holdings=_HOLDINGS, start=_BOUND)
+_FLAG = _any(_is(True), _is(False))
+_NAMES = _items(_text(200), 8192)
+_DELTA = _any(_is(None), _fields(base=_hex(64), item_bytes=_integer(1, 8)))
+
+
+def _ranges(value: Any) -> bool:
+    return (
+        _items(_RANGE, 4096)(value)
+        and all(not one["end"] or one["start"] < one["end"] for one in value)
+        and all(one["end"] and one["end"] <= other["start"] for one, other in pairwise(value))
+    )
+
+
+_HEADERS: dict[str, dict[str, Check]] = {
+    "found": {"holdings": _HOLDINGS, "ranges": _ranges, "root": _hex(64), "wanted": _NAMES},
+    "get": {"delta": _DELTA, "name": _text(200)},
+    "hello": {
+        "holdings": _HOLDINGS,
+        "nonce": _hex(32),
+        "protocol": _is("conjoin/peer/1"),
+        "ranges": _ranges,
+        "send": _FLAG,
+        "space": _hex(64),
+    },
+    "object": {"delta": _DELTA, "name": _text(200)},
+    "offer": {"last": _FLAG},
+    "put": {"delta": _DELTA, "name": _text(200)},
+    "refused": {"code": _text(10), "what": _text(1000)},
+    "take": {},
+    "taken": {"operations": _integer(0, 9_999_999_999), "root": _hex(64)},
+    "wanted": {"names": _NAMES, "refused": _items(_pair(_hex(64), _text(10)), 4096)},
+}
+
+
+def read_frame(frame: bytes) -> tuple[dict[str, Any], bytes, list[bytes]]:
+    """The header of a frame, its body, and the operations in that where it holds some."""
+    if len(frame) < 4:
+        raise Refused("E504", "length")
+    (size,) = struct.unpack(">I", frame[:4])
+    text, body = frame[4 : 4 + size], frame[4 + size :]
+    if size > 1024 * 1024 or len(text) < size:
+        raise Refused("E504", "header")
+    try:
+        header = json.loads(text)
+    except ValueError as cause:
+        raise Refused("E504", "JSON") from cause
+    if json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() != text:
+        raise Refused("E504", "not canonical")
+    kind = header.get("type") if isinstance(header, dict) else None
+    if not isinstance(kind, str) or kind not in _HEADERS or not _fields(type=_is(kind), **_HEADERS[kind])(header):
+        raise Refused("E504", "fields")
+    if body and kind not in ("found", "offer", "object", "put"):
+        raise Refused("E504", "body")
+    return header, body, _operations(body) if kind in ("found", "offer") else []
+
+
+def _operations(body: bytes) -> list[bytes]:
+    found: list[bytes] = []
+    place = 0
+    while place < len(body):
+        if place + 4 > len(body):
+            raise Refused("E504", "length of an operation")
+        (size,) = struct.unpack_from(">I", body, place)
+        place += 4 + size
+        if place > len(body):
+            raise Refused("E504", "operation")
+        found.append(body[place - size : place])
+    if len(found) > 4096 or len(body) > 4_210_688:
+        raise Refused("E504", "operations")
+    return found

@@ -1,12 +1,10 @@
-"""Writes docs/spec/vectors/recipe.json: recipes as people write them, their canonical form and digest."""
+"""The recipes of docs/spec/vectors: as people write them, their canonical form and digest; resolves none."""
 
-import json
-from pathlib import Path
+from typing import Any
 
 from conjoin.plan import Recipe
 
 A, B = "aa" * 32, "bb" * 32
-TARGET = Path(__file__).parents[1] / "docs" / "spec" / "vectors" / "recipe.json"
 
 RECIPES = [
     {"strategy": "weight_average"},
@@ -31,16 +29,11 @@ RECIPES = [
 ]
 
 
-def main() -> None:
-    """Write the file."""
+def recipes() -> dict[str, Any]:
+    """Everything in the file."""
     vectors = [
         {"recipe": recipe, "canonical": Recipe.from_json(recipe).to_json(), "digest": Recipe.from_json(recipe).digest}
         for recipe in RECIPES
     ]
     about = 'digest = SHA-256("conjoin/recipe/1" ‖ canonical JSON of `canonical`)'
-    text = json.dumps({"about": about, "vectors": vectors}, indent=1, ensure_ascii=False)
-    TARGET.write_text(text + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    return {"about": about, "vectors": vectors}
