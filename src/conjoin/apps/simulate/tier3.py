@@ -30,8 +30,6 @@ from conjoin.wire.digest import Digest, sha256
 Models = Mapping[str, np.ndarray]
 ORDERINGS = 20
 """Random orders of all pairs in Table 6."""
-LOOKS = 20
-"""So often while Table 7 heals the different roots are counted."""
 RESOLVING = 2
 """Replicas that resolve in Tables 6 and 9; that all others have the same root is checked."""
 _PUSHES = (
@@ -105,7 +103,7 @@ def table7(seed: int, size: int | None = None, progress: Progress = SILENT) -> R
     )
     facts = {"replicas": count, "partitions": len(parts), "output": sorted(outputs)}
     holds = same and agree == count and distinct == len(parts)
-    plot = Plot("different roots while the network heals", "pushes", "roots", points)
+    plot = Plot("different roots while the network heals", "log2 of pushes", "roots", points)
     return Result("table7", holds, facts, (Sheet("Table 7", ("what", "ours", "paper"), rows),), (_PUSHES,), plot)
 
 
@@ -210,13 +208,14 @@ def _gossip(replicas: Sequence[Replica], order: Sequence[tuple[int, int]]) -> tu
 
 
 def _healing(replicas: Sequence[Replica], order: Sequence[tuple[int, int]]) -> tuple[float, Points]:
-    """CPU seconds of one round, and the different roots after so many pushes."""
-    points = [(0.0, float(len(roots(replicas))))]
-    healing_s = 0.0
-    for look in range(LOOKS):
-        start, end = (len(order) * step // LOOKS for step in (look, look + 1))
+    """CPU seconds of one round, and the different roots after 1, 2, 4, … of its pushes, whose log2 is x."""
+    points: list[tuple[float, float]] = []
+    healing_s, start = 0.0, 0
+    while start < len(order):
+        end = min(2 * start or 1, len(order))
         healing_s += _gossip(replicas, order[start:end])[0]
-        points.append((float(end), float(len(roots(replicas)))))
+        points.append((math.log2(end), float(len(roots(replicas)))))
+        start = end
     return healing_s, tuple(points)
 
 
