@@ -170,3 +170,33 @@ def bending(port: int, bend: Callable[[str, bytes], bytes]) -> Generator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def dripping(head: bytes) -> Generator[str]:
+    """A server that says `head` to every request and then a byte now and then, for ever; gives the endpoint."""
+
+    def drip(client: socket.socket) -> None:
+        with client, suppress(OSError):
+            while not client.recv(1 << 16).endswith((b"\r\n\r\n", b"}")):
+                pass
+            client.sendall(head)
+            while not over.wait(0.05):
+                client.sendall(b"x")
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listening.accept()[0],), daemon=True).start()
+
+    over = threading.Event()
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        over.set()
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()

@@ -1,15 +1,19 @@
 """Storage buckets of the Hub, against a stand-in (see local_hub): listing and asking are real, moving bytes is not."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
+from huggingface_hub.errors import HTTPError
+from huggingface_hub.utils import http_backoff
 
-from conjoin.errors import AccessDeniedError, NoSuchPlaceError
-from conjoin.sync import open_remote
+from conjoin.errors import AccessDeniedError, NoSuchPlaceError, UnreachableError
+from conjoin.sync import open_remote, pace
 from conjoin.sync.remotes import Remote
 from conjoin.sync.remotes.hub import HubRemote
 from conjoin.testing.remote_suite import RemoteSuite, leaf_of, some_objects
-from tests.places.local_hub import BUCKET, Hub, local_hub
+from tests.places.local_hub import BUCKET, Hub, LocalApi, local_hub
+from tests.places.servers import free_port
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +72,25 @@ def test_a_url_of_a_bucket() -> None:
     remote = open_remote("hf://buckets/clinic/models/group/")
     assert isinstance(remote, HubRemote)
     assert remote.where == "hf://buckets/clinic/models/group"
+
+
+def test_only_what_others_ask_of_the_library_is_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody answers; the library would tell of each attempt on stderr, before the error does."""
+    monkeypatch.setattr(pace, "PATIENCE_SECONDS", 0.4)
+    monkeypatch.setattr(pace, "RATE_BYTES_PER_SECOND", 2**30)
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    place = HubRemote(LocalApi(endpoint=endpoint, token=False), BUCKET, "", "hf://buckets/clinic/models")
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    logger.addHandler(caplog.handler)
+    try:
+        for ask in (lambda: list(place.names("ops/")), lambda: place.has(leaf_of(b"x")[0])):
+            with pytest.raises(UnreachableError):
+                ask()
+        assert caplog.messages == []
+        with pytest.raises(HTTPError):
+            http_backoff("GET", endpoint, max_retries=0)
+        assert caplog.messages, "a program that uses conjoin is told of its own requests"
+    finally:
+        logger.removeHandler(caplog.handler)

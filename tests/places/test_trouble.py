@@ -20,7 +20,7 @@ from conjoin.errors import (
     UnknownSourceError,
     UnreachableError,
 )
-from conjoin.sync import open_remote
+from conjoin.sync import open_remote, pace
 from conjoin.sync.remotes import bucket
 from conjoin.sync.remotes.trouble import shown, trouble, without_secrets
 from conjoin.testing.remote_suite import leaf_of
@@ -33,7 +33,7 @@ LEAF, DATA = leaf_of(b"x")
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients give up soon."""
     monkeypatch.setattr(bucket, "RETRIES_MAX", 1)
-    monkeypatch.setattr(bucket, "IDLE_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(pace, "IDLE_SECONDS", 0.5)
     for name, value in S3("http://127.0.0.1:9").environment.items():
         monkeypatch.setenv(name, value)
 

@@ -10,8 +10,6 @@ from conjoin.store.files import Bytes
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 from conjoin.wire.objects import TOP
 
-PIECE_BYTES = 256 * 1024
-"""How much of an object that arrives in pieces is handed on at a time: it stays in a core's own cache."""
 _FOLDERS = {
     "": re.compile("|".join(TOP)),
     "fork/": re.compile("[0-9a-f]{64}"),

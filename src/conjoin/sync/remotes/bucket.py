@@ -1,12 +1,14 @@
 """A meeting place in a bucket of S3, Google Cloud or Azure, through obstore; relies on put, get, head and list only.
 
-Two clients, because the one limit on idleness that obstore has counts a whole upload as idle: what is read may not
-stand still for 30 seconds, an object that is written has minutes. Objects are fetched whole and never by range.
+Three clients, because limits of time in obstore are those of a client. What is read may not stand still, and its pace
+is measured as it comes. An answer that comes in one piece, such as a page of names, has its time as a whole. So has an
+object that is written, whose upload would count as standing still. Objects are fetched whole and never by range.
 obstore's synchronous calls release the interpreter, so that threads that call them run side by side; its asynchronous
 ones abort the interpreter when it ends, and are not used.
 """
 
 import os
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,38 +19,41 @@ from urllib.parse import urlsplit
 from conjoin.errors import UnknownSourceError
 from conjoin.store.base import is_object
 from conjoin.store.files import Bytes
+from conjoin.sync import pace
 from conjoin.sync.remotes import aws
-from conjoin.sync.remotes.base import PIECE_BYTES, is_folder, missing_object, too_large
+from conjoin.sync.remotes.base import is_folder, missing_object, too_large
 from conjoin.sync.remotes.extras import package
+from conjoin.sync.remotes.limits import too_slow
 from conjoin.sync.remotes.trouble import shown, trouble
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 
 SCHEMES = {"s3": "AWS_", "s3a": "AWS_", "gs": "GOOGLE_", "az": "AZURE_", "abfs": "AZURE_", "abfss": "AZURE_"}
 """Schemes of buckets, and how the environment variables begin that configure each."""
 CONNECT_SECONDS_MAX = 10
-IDLE_SECONDS_MAX = 30
-"""For so long a place may send nothing while something is read from it."""
 WRITE_SECONDS_MAX = 600
 """An object must be written within this time: 4 MiB at 56 kbit/s."""
-READ_SECONDS_MAX = 3600
 RETRIES_MAX = 4
 RETRY_SECONDS_MAX = 60
 PAGE_NAMES = 1000
+PAGE_BYTES = 4 * 1024 * 1024
+"""A page of names has as long as so many bytes may take. Those of Azure are the largest, with 5,000 names."""
 
 
 class BucketRemote:
     """Objects below a prefix of a bucket."""
 
-    def __init__(self, reading: Any, writing: Any, where: str, *, prefix: str = "") -> None:
+    def __init__(self, asking: Any, reading: Any, writing: Any, where: str, *, prefix: str = "") -> None:
         """A place.
 
         Args:
-            reading: obstore's store for listing and getting.
-            writing: obstore's store of the same place for putting.
+            asking: obstore's store for listing and asking what is there.
+            reading: obstore's store of the same place for getting.
+            writing: the same for putting.
             where: how reports name it.
             prefix: how environment variables begin that configure such places, for hints.
         """
         self.where = where
+        self._asking = asking
         self._reading = reading
         self._writing = writing
         self._prefix = prefix
@@ -58,7 +63,7 @@ class BucketRemote:
         """See `Remote`."""
         folder = prefix.rpartition("/")[0] or None
         with self._trying("listed"):
-            pages = self._reading.list(folder, offset=after or None, chunk_size=PAGE_NAMES)
+            pages = self._asking.list(folder, offset=after or None, chunk_size=PAGE_NAMES)
         while True:
             with self._trying("listed"):
                 page = next(pages, None)
@@ -72,7 +77,7 @@ class BucketRemote:
     def folders(self, prefix: str) -> Iterator[str]:
         """See `Remote`."""
         with self._trying("listed"):
-            found = self._reading.list_with_delimiter(prefix.rstrip("/") or None)["common_prefixes"]
+            found = self._asking.list_with_delimiter(prefix.rstrip("/") or None)["common_prefixes"]
         for path in found:
             component = str(path).rpartition("/")[2]
             if is_folder(prefix, component):
@@ -84,7 +89,7 @@ class BucketRemote:
             return False
         with self._trying("read", name):
             try:
-                self._reading.head(name)
+                self._asking.head(name)
             except FileNotFoundError:
                 return False
         return True
@@ -104,7 +109,12 @@ class BucketRemote:
                 raise missing_object(name, self.where) from None
             if found.meta["size"] > size_bytes_max:  # the client reads no more than the place has announced
                 raise too_large(name, self.where, size_bytes_max)
-            yield from found.stream(PIECE_BYTES)
+            began, moved_bytes = time.monotonic(), 0
+            for piece in found.stream(1):  # what has come, however little: a larger piece would be waited for
+                moved_bytes += len(piece)
+                if pace.seconds_left(began, moved_bytes) <= 0:
+                    raise too_slow(self.where, "read", name)
+                yield piece
 
     def put(self, name: str, data: bytes) -> None:
         """See `Remote`. Between asking and writing another writer may come; then both have written the same bytes."""
@@ -155,7 +165,7 @@ def open_bucket(url: str, environment: Mapping[str, str] = os.environ) -> Bucket
     try:
         stores = [
             from_url(url, config=config or None, client_options=common | limits, retry_config=retries())
-            for limits in (reading_limits(), writing_limits())
+            for limits in (asking_limits(), reading_limits(), writing_limits())
         ]
     except failures() as error:
         raise trouble(error, url, "used", prefix=prefix) from None
@@ -200,9 +210,16 @@ def client_options(prefix: str, environment: Mapping[str, str]) -> dict[str, Any
     return options
 
 
+def asking_limits() -> dict[str, timedelta]:
+    """Limits of time for a client that lists and asks what is there."""
+    whole = timedelta(seconds=pace.seconds_max(PAGE_BYTES))
+    return {"read_timeout": timedelta(seconds=pace.IDLE_SECONDS), "timeout": whole}
+
+
 def reading_limits() -> dict[str, timedelta]:
-    """Limits of time for a client that lists and gets."""
-    return {"read_timeout": timedelta(seconds=IDLE_SECONDS_MAX), "timeout": timedelta(seconds=READ_SECONDS_MAX)}
+    """Limits of time for a client that gets."""
+    whole = timedelta(seconds=pace.seconds_max(MANIFEST_BYTES_MAX))
+    return {"read_timeout": timedelta(seconds=pace.IDLE_SECONDS), "timeout": whole}
 
 
 def writing_limits() -> dict[str, timedelta]:

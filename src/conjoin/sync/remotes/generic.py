@@ -5,20 +5,24 @@ a writer that died left in `.tmp/` stays there.
 """
 
 import secrets
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from conjoin.errors import ConjoinError, MissingExtraError, UnknownSourceError
+from conjoin.errors import ConjoinError, MissingExtraError, UnknownSourceError, UnreachableError
 from conjoin.store.base import is_object
+from conjoin.sync import pace
 from conjoin.sync.remotes.base import is_folder, missing_object, too_large, walk
+from conjoin.sync.remotes.bucket import PAGE_BYTES, WRITE_SECONDS_MAX
 from conjoin.sync.remotes.extras import package
 from conjoin.sync.remotes.folder import TEMPORARY
+from conjoin.sync.remotes.limits import too_slow, within
 from conjoin.sync.remotes.trouble import shown, trouble
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 
+T = TypeVar("T")
 _WEBDAV = ("webdav", "dav")
 
 
@@ -38,6 +42,8 @@ class GenericRemote:
         self._root = root
         self._made: set[str] = set()
         self._lock = Lock()
+        self._stuck = False
+        """Whether a call was left behind, so that there is no room for another one."""
 
     def names(self, prefix: str, after: str = "") -> Iterator[str]:
         """See `Remote`."""
@@ -51,23 +57,19 @@ class GenericRemote:
         """See `Remote`."""
         if not is_object(name):
             return False
-        with self._trying("read", name):
-            return self._size_bytes(name) is not None
+        return self._asked("read", name, pace.seconds_max(0), lambda: self._size_bytes(name)) is not None
 
     def get(self, name: str, size_bytes_max: int = MANIFEST_BYTES_MAX) -> bytes:
         """See `Remote`."""
         if not is_object(name):
             raise missing_object(name, self.where)
-        with self._trying("read", name):
-            size_bytes = self._size_bytes(name)
-            if size_bytes is None:
-                raise missing_object(name, self.where)
-            data = b""
-            if size_bytes <= size_bytes_max:
-                with self._files.open(self._path(name), "rb") as file:
-                    if hasattr(file, "prefetch"):  # SFTP, which otherwise asks for one small piece after the other
-                        file.prefetch(size_bytes)
-                    data = bytes(file.read(size_bytes_max + 1))
+        size_bytes = self._asked("read", name, pace.seconds_max(0), lambda: self._size_bytes(name))
+        if size_bytes is None:
+            raise missing_object(name, self.where)
+        data = b""
+        if size_bytes <= size_bytes_max:
+            seconds = pace.seconds_max(size_bytes or size_bytes_max)
+            data = self._asked("read", name, seconds, lambda: self._read(name, size_bytes, size_bytes_max))
         if max(size_bytes, len(data)) > size_bytes_max:
             raise too_large(name, self.where, size_bytes_max)
         return data
@@ -75,22 +77,30 @@ class GenericRemote:
     def put(self, name: str, data: bytes) -> None:
         """See `Remote`."""
         assert is_object(name), name
+        self._asked("written", name, WRITE_SECONDS_MAX, lambda: self._write(name, data))
+
+    def _read(self, name: str, size_bytes: int, size_bytes_max: int) -> bytes:
+        with self._files.open(self._path(name), "rb") as file:
+            if hasattr(file, "prefetch"):  # SFTP, which otherwise asks for one small piece after the other
+                file.prefetch(size_bytes)
+            return bytes(file.read(size_bytes_max + 1))
+
+    def _write(self, name: str, data: bytes) -> None:
         unfinished = self._path(f"{TEMPORARY}/{secrets.randbits(48)}-{secrets.token_hex(8)}")
-        with self._trying("written", name):
-            if self._size_bytes(name) is not None:
-                return
-            self._make(self._path(TEMPORARY))
-            self._make(self._path(name).rpartition("/")[0])
-            try:
-                with self._files.open(unfinished, "wb") as file:
-                    if hasattr(file, "set_pipelined"):
-                        file.set_pipelined(True)
-                    file.write(data)
-                self._files.mv(unfinished, self._path(name))
-            except BaseException:
-                with suppress(Exception):
-                    self._files.rm_file(unfinished)
-                raise
+        if self._size_bytes(name) is not None:
+            return
+        self._make(self._path(TEMPORARY))
+        self._make(self._path(name).rpartition("/")[0])
+        try:
+            with self._files.open(unfinished, "wb") as file:
+                if hasattr(file, "set_pipelined"):
+                    file.set_pipelined(True)
+                file.write(data)
+            self._files.mv(unfinished, self._path(name))
+        except BaseException:
+            with suppress(Exception):
+                self._files.rm_file(unfinished)
+            raise
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -106,26 +116,36 @@ class GenericRemote:
 
     def _components(self, folder: str, kind: str | None = None) -> list[str]:
         """What a folder of the place holds, by the last parts of the names; nothing where there is no such folder."""
-        with self._trying("listed", folder):
-            self._files.invalidate_cache()
-            try:
-                found = self._files.ls(self._path(folder).rstrip("/"), detail=True)
-            except (FileNotFoundError, NotADirectoryError):
-                return []
+        found = self._asked("listed", folder, pace.seconds_max(PAGE_BYTES), lambda: self._entries(folder))
         wanted = {kind} if kind else {"file", "directory"}
         return [str(entry["name"]).rstrip("/").rpartition("/")[2] for entry in found if entry["type"] in wanted]
+
+    def _entries(self, folder: str) -> list[dict[str, Any]]:
+        self._files.invalidate_cache()
+        try:
+            return self._files.ls(self._path(folder).rstrip("/"), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def _make(self, folder: str) -> None:
         if folder not in self._made:
             self._files.makedirs(folder, exist_ok=True)
             self._made.add(folder)
 
-    @contextmanager
-    def _trying(self, done: str, at: str) -> Generator[None]:
+    def _asked(self, done: str, at: str, seconds: float, call: Callable[[], T]) -> T:
+        """What `call` returns, if it does so in time.
+
+        Raises:
+            RemoteError: it takes longer, an earlier one did, or it fails.
+        """
+        slow = too_slow(self.where, done, at)
         with self._lock:
+            if self._stuck:
+                raise slow
             try:
-                yield
-            except ConjoinError:
+                return within(seconds, call, slow)
+            except UnreachableError:
+                self._stuck = True
                 raise
             except Exception as error:  # noqa: BLE001 (every file system of fsspec raises what its own library does)
                 raise trouble(error, self.where, done, at=at) from None

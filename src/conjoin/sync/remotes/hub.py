@@ -1,25 +1,37 @@
 """A meeting place in a storage bucket of the Hugging Face Hub, through huggingface_hub; no model repository is one.
 
-Buckets are mutable and keep no history, which is all that a place needs. Every object is a file of its own.
+Buckets are mutable and keep no history, which is all that a place needs. Every object is a file of its own. Of what
+huggingface_hub logs about the requests that are made here nothing is shown: what it tries again either works or becomes
+an error. What others in the process ask of it is logged as ever.
 """
 
+import logging
 import re
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from threading import local
+from typing import Any, TypeVar
 
 from conjoin.errors import NoSuchPlaceError, UnknownSourceError
 from conjoin.store.base import is_object
 from conjoin.store.files import read_whole
+from conjoin.sync import pace
 from conjoin.sync.remotes.base import folders_among, missing_object, too_large
-from conjoin.sync.remotes.bucket import check_plain
+from conjoin.sync.remotes.bucket import PAGE_BYTES, PAGE_NAMES, check_plain
 from conjoin.sync.remotes.extras import package
+from conjoin.sync.remotes.limits import too_slow, within
 from conjoin.sync.remotes.trouble import trouble
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 
 _URL = re.compile(r"hf://buckets/([^/]+/[^/]+)(?:/(.*?))?/*", re.IGNORECASE)
+_LOGGER = "huggingface_hub.utils._http"
+"""Tells of every request that failed and is made again."""
+_here = local()
+"""`asking` in threads that ask on behalf of this room."""
+T = TypeVar("T")
 
 
 class HubRemote:
@@ -38,6 +50,7 @@ class HubRemote:
         self._api = api
         self._bucket = bucket
         self._root = root
+        logging.getLogger(_LOGGER).addFilter(_asked_elsewhere)  # once, however often it is added
         errors = package("huggingface_hub.errors", "hf")
         self._no_bucket: type[Exception] = errors.BucketNotFoundError
         self._no_entry: type[Exception] = errors.EntryNotFoundError
@@ -47,18 +60,21 @@ class HubRemote:
     def names(self, prefix: str, after: str = "") -> Iterator[str]:
         """See `Remote`."""
         with self._trying("listed"):
-            listed = iter(self._api.list_bucket_tree(self._bucket, f"{self._root}{prefix}" or None, recursive=True))
+            listed: Iterator[Any] = iter(
+                self._api.list_bucket_tree(self._bucket, f"{self._root}{prefix}" or None, recursive=True)
+            )
         while True:
             with self._trying("listed"):
                 try:
-                    found = next(listed, None)
+                    page = self._asked("listed", prefix, lambda: list(islice(listed, PAGE_NAMES)))
                 except self._no_entry:
                     return
-            if found is None:
+            if not page:
                 return
-            name = str(found.path).removeprefix(self._root)
-            if found.type == "file" and name.startswith(prefix) and name > after and is_object(name):
-                yield name
+            for found in page:
+                name = str(found.path).removeprefix(self._root)
+                if found.type == "file" and name.startswith(prefix) and name > after and is_object(name):
+                    yield name
 
     def folders(self, prefix: str) -> Iterator[str]:
         """See `Remote`."""
@@ -75,9 +91,10 @@ class HubRemote:
             raise missing_object(name, self.where)
         if info.size > size_bytes_max:
             raise too_large(name, self.where, size_bytes_max)
-        with tempfile.TemporaryDirectory(prefix="conjoin-") as folder, self._trying("read", name):
+        scratch = tempfile.TemporaryDirectory(prefix="conjoin-", ignore_cleanup_errors=True)
+        with scratch as folder, self._trying("read", name):
             file = Path(folder) / "object"
-            self._api.download_bucket_files(self._bucket, [(info, file)])
+            self._asked("read", name, lambda: self._api.download_bucket_files(self._bucket, [(info, file)]), info.size)
             data = read_whole(file, size_bytes_max)
         if data is None:
             raise too_large(name, self.where, size_bytes_max)
@@ -87,15 +104,31 @@ class HubRemote:
         """See `Remote`."""
         assert is_object(name), name
         if not self.has(name):
+            path = f"{self._root}{name}"
             with self._trying("written", name):
-                self._api.batch_bucket_files(self._bucket, add=[(data, f"{self._root}{name}")])
+                self._asked(
+                    "written", name, lambda: self._api.batch_bucket_files(self._bucket, add=[(data, path)]), len(data)
+                )
 
     def _info(self, name: str) -> Any:
         """What the Hub says about a file, or None."""
         path = f"{self._root}{name}"
         with self._trying("read", name):
-            found = [info for info in self._api.get_bucket_paths_info(self._bucket, [path]) if info.path == path]
-        return found[0] if found else None
+            infos = self._asked("read", name, lambda: list(self._api.get_bucket_paths_info(self._bucket, [path])))
+        return next((info for info in infos if info.path == path), None)
+
+    def _asked(self, done: str, at: str, call: Callable[[], T], size_bytes: int = 0) -> T:
+        """What `call` returns, in the time of so many bytes and of a page of names: the Hub may say that it is to wait.
+
+        Raises:
+            UnreachableError: it takes longer; otherwise whatever `call` raises.
+        """
+
+        def quiet() -> T:
+            _here.asking = True  # the thread is of this call alone
+            return call()
+
+        return within(pace.seconds_max(PAGE_BYTES + size_bytes), quiet, too_slow(self.where, done, at))
 
     @contextmanager
     def _trying(self, done: str, at: str | None = None) -> Generator[None]:
@@ -109,6 +142,11 @@ class HubRemote:
             ) from None
         except self._failures as error:
             raise trouble(error, self.where, done, prefix="HF_", at=at) from None
+
+
+def _asked_elsewhere(_: logging.LogRecord) -> bool:
+    """Whether a request was made by others in this process."""
+    return not getattr(_here, "asking", False)
 
 
 def open_hub(url: str) -> HubRemote:

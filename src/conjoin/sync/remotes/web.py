@@ -16,17 +16,19 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from conjoin.errors import ReadOnlyPlaceError, RemoteError, UnknownSourceError
+from conjoin.sync import pace
 from conjoin.sync.remotes.base import is_folder, walk
 from conjoin.sync.remotes.bucket import (
     CONNECT_SECONDS_MAX,
-    IDLE_SECONDS_MAX,
     BucketRemote,
+    asking_limits,
     check_plain,
     failures,
     reading_limits,
     retries,
 )
 from conjoin.sync.remotes.extras import package
+from conjoin.sync.remotes.limits import opener, too_slow
 from conjoin.sync.remotes.trouble import trouble
 
 SCHEMES = ("https", "http")
@@ -40,14 +42,16 @@ _LISTINGS = "the server has to show what its folders hold: `autoindex on` in ngi
 class WebRemote(BucketRemote):
     """Objects below a URL. Nothing can be put there."""
 
-    def __init__(self, reading: Any, url: str) -> None:
+    def __init__(self, asking: Any, reading: Any, url: str) -> None:
         """A place.
 
         Args:
-            reading: obstore's store for getting.
+            asking: obstore's store for asking whether an object is there.
+            reading: the same for getting.
             url: of the folder that holds `ops/`, without a slash at its end.
         """
-        super().__init__(reading, reading, url)
+        super().__init__(asking, reading, reading, url)
+        self._opener = opener()
         self._url = quote(url, safe=":/%~[]@!$&'()*+,;=")
 
     def names(self, prefix: str, after: str = "") -> Iterator[str]:
@@ -76,7 +80,7 @@ class WebRemote(BucketRemote):
         """The last parts of the links on a folder's page, each once; none where the place has no such folder."""
         request = urllib.request.Request(f"{self._url}/{folder}", headers={"User-Agent": "conjoin"})
         try:
-            with urllib.request.urlopen(request, timeout=IDLE_SECONDS_MAX) as answer:
+            with self._opener.open(request, timeout=pace.IDLE_SECONDS) as answer:
                 page: bytes = answer.read(PAGE_BYTES_MAX + 1)
         except urllib.error.HTTPError as error:
             if error.code in _ABSENT and folder:
@@ -86,6 +90,8 @@ class WebRemote(BucketRemote):
             told = trouble(error, self.where, "listed", at=folder)
             told.hint = _LISTINGS if error.code in _ABSENT | {403} else told.hint
             raise told from None
+        except TimeoutError:
+            raise too_slow(self.where, "listed", folder) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise trouble(error, self.where, "listed", at=folder) from None
         if len(page) > PAGE_BYTES_MAX:
@@ -109,7 +115,10 @@ def open_web(url: str) -> WebRemote:
     options = {"allow_http": parts.scheme.lower() == "http", "connect_timeout": timedelta(seconds=CONNECT_SECONDS_MAX)}
     store = package("obstore.store", "cloud").HTTPStore
     try:
-        reading = store.from_url(where, client_options=options | reading_limits(), retry_config=retries())
+        asking, reading = (
+            store.from_url(where, client_options=options | limits, retry_config=retries())
+            for limits in (asking_limits(), reading_limits())
+        )
     except failures() as error:
         raise trouble(error, where, "used") from None
-    return WebRemote(reading, where)
+    return WebRemote(asking, reading, where)
