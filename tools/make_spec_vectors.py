@@ -27,6 +27,7 @@ from spec_differences import differences
 from spec_histories import histories
 from spec_peers import peers
 from spec_recipes import recipes
+from spec_segments import segments
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "spec" / "vectors"
 P = 2**255 - 19
@@ -429,6 +430,7 @@ FILES: dict[str, Callable[[], Value]] = {
     "keys.json": keys,
     "peers.json": peers,
     "recipe.json": recipes,
+    "segments.json": segments,
     "signatures.json": signatures,
 }
 

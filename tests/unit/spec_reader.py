@@ -1,10 +1,11 @@
-"""Reads frames and differences between leaves as docs/spec says, and nothing of this library; keeps nothing.
+"""Reads frames, differences between leaves and segments as docs/spec says, and nothing of this library; keeps nothing.
 
 What it cannot read it refuses with the code that the page names. Only the blocks of zstd are left to a library.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -14,6 +15,8 @@ from itertools import pairwise
 from typing import Any
 
 import zstandard
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 Check = Callable[[Any], bool]
 
@@ -183,7 +186,7 @@ def read_frame(frame: bytes) -> tuple[dict[str, Any], bytes, list[bytes]]:
         header = json.loads(text)
     except ValueError as cause:
         raise Refused("E504", "JSON") from cause
-    if json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() != text:
+    if _canonical(header) != text:
         raise Refused("E504", "not canonical")
     kind = header.get("type") if isinstance(header, dict) else None
     if not isinstance(kind, str) or kind not in _HEADERS or not _fields(type=_is(kind), **_HEADERS[kind])(header):
@@ -207,3 +210,61 @@ def _operations(body: bytes) -> list[bytes]:
     if len(found) > 4096 or len(body) > 4_210_688:
         raise Refused("E504", "operations")
     return found
+
+
+# ------------------------------------------------------------------------------------------------ segments
+_SEGMENT = re.compile("seg/([0-9a-f]{64})/([0-9]{10})-([0-9]{10})-([0-9a-f]{64})")
+_TYPE = "application/vnd.conjoin.operation.v1+json"
+
+
+def is_segment(name: str) -> bool:
+    """Whether a segment can have this name."""
+    match = _SEGMENT.fullmatch(name)
+    return match is not None and match[2] <= match[3]
+
+
+def read_segment(name: str, data: bytes) -> list[str]:
+    """The ids of the operations in a segment; of their fields only those are looked at that the page names."""
+    match = _SEGMENT.fullmatch(name)
+    assert match is not None
+    author, first, last, end = match[1], int(match[2]), int(match[3]), match[4]
+    count = last - first + 1
+    if count > 1024 or len(data) > 4_194_304 or data.count(b"\n") != count or not data.endswith(b"\n"):
+        raise Refused("E301", "S1 and S2")
+    operations = [_operation(line) for line in data[:-1].split(b"\n")]
+    before = None
+    for place, (operation, fields) in enumerate(operations):
+        if (fields["author"], fields["seq"]) != (author, first + place) or fields["space"] is None:
+            raise Refused("E301", "S4 and S5")
+        if place and fields["prev"] != before:
+            raise Refused("E301", "S6")
+        before = operation
+    if before != end:
+        raise Refused("E301", "S7")
+    return [operation for operation, _ in operations]
+
+
+def _operation(envelope: bytes) -> tuple[str, dict[str, Any]]:
+    """The id and the fields of an operation whose signature verifies (operations.md sections 2 and 3)."""
+    try:
+        outer = json.loads(envelope)
+        (signature,) = outer["signatures"]
+        payload = base64.b64decode(outer["payload"], validate=True)
+        fields = json.loads(payload)
+        signed = {"keyid": fields["author"], "sig": signature["sig"]}
+        again = {"payload": outer["payload"], "payloadType": _TYPE, "signatures": [signed]}
+        if _canonical(again) != envelope or _canonical(fields) != payload:
+            raise Refused("E401", "spelling")
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(fields["author"]))
+        proof = base64.b64decode(signature["sig"], validate=True)
+    except (ValueError, KeyError, TypeError) as cause:
+        raise Refused("E401", "no operation") from cause
+    try:
+        key.verify(proof, f"DSSEv1 {len(_TYPE)} {_TYPE} {len(payload)} ".encode("ascii") + payload)
+    except InvalidSignature as cause:
+        raise Refused("E404", "signature") from cause
+    return hashlib.sha256(payload).hexdigest(), fields
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
