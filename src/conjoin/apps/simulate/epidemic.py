@@ -1,8 +1,4 @@
-"""Epidemics: push-pull gossip among up to 10,000 replicas, each a log, a disk and real sessions; judges little.
-
-The replicas are the simulator's, over a network that loses nothing: each verifies every operation itself, and keeps
-what it takes on a disk of its own in memory. What they tell each other is small: contributions without tensors.
-"""
+"""Epidemics: push-pull gossip among up to 10,000 replicas, each a log, a disk and real sessions; judges little."""
 
 import math
 import time
@@ -10,14 +6,10 @@ from dataclasses import dataclass
 from random import Random
 
 from conjoin.apps.simulate.report import Plot, Result, Sheet
-from conjoin.log import Genesis, Policy, genesis_payload, parse, views
+from conjoin.apps.simulate.talking import contribute, founded
+from conjoin.log import views
 from conjoin.progress import SILENT, Progress
-from conjoin.store.memory import MemoryStore
-from conjoin.testing.simulator.content import keep
-from conjoin.testing.simulator.keys import Signer
 from conjoin.testing.simulator.network import CALM, Network
-from conjoin.testing.simulator.node import Node
-from conjoin.wire.contribution import Contribution
 
 AUTHORS = 8
 """Replicas that begin with a contribution of their own."""
@@ -83,11 +75,8 @@ def spread(count: int, seed: int) -> Spread:
     """Every round each replica syncs with a random other one, until all have every operation."""
     chance = Random(seed)
     network = Network(chance, CALM)
-    replicas = _founded(count, network, chance)
-    for number, replica in enumerate(replicas[:AUTHORS], 1):
-        offered = Contribution(replica.log.genesis.base, replica.log.genesis.base, str(number))
-        body = {"contribution": offered.to_json(), "license": "", "time": replica.time, "title": replica.name}
-        assert replica.write("add", body), "a replica of an open space with room may add"
+    replicas = founded(count, network, chance)
+    contribute(replicas[:AUTHORS])
     every = 1 + min(AUTHORS, count)
     rounds = 0
     began = time.process_time()
@@ -100,15 +89,3 @@ def spread(count: int, seed: int) -> Spread:
     cpu_s = time.process_time() - began
     roots = len({views.root(replica.log) for replica in replicas})
     return Spread(count, rounds, network.messages, network.arrived_bytes, roots, cpu_s)
-
-
-def _founded(count: int, network: Network, chance: Random) -> list[Node]:
-    """The replicas of a new open space, whose base has no tensors."""
-    founder = Signer("replica 0")
-    nothing = keep(MemoryStore(), None)
-    body = Genesis(nothing, nothing, "00" * 16, "simulated", Policy(open=True))
-    genesis = parse(founder.seal(genesis_payload(founder.key, body)))
-    replicas = [Node(f"replica {number}", genesis, network, chance, hashed=False) for number in range(count)]
-    for replica in replicas:
-        keep(replica.disk, None)
-    return replicas

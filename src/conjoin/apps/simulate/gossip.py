@@ -4,8 +4,9 @@ An operation is signed with Ed25519 and verified once in this process, or once b
 are only looked up. Every message is a frame of the product's protocol, made and read anew.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 from conjoin.log import Genesis, Log, Operation, Policy, draft, genesis_payload, parse, views
 from conjoin.sync.messages import Hello, Offer, Range, decode, encode
@@ -18,6 +19,12 @@ verified: Reader = lru_cache(1 << 17)(parse)
 """An envelope's operation, verified when this process first sees it."""
 
 BASE = sha256(b"conjoin/simulate/base")
+
+
+class HasLog(Protocol):
+    """Any replica, as far as its root is asked for."""
+
+    log: Log
 
 
 class Replica:
@@ -98,6 +105,6 @@ def all_pairs(replicas: Sequence[Replica], order: Sequence[tuple[int, int]]) -> 
     return size_bytes
 
 
-def roots(replicas: Sequence[Replica]) -> set[Digest]:
+def roots(replicas: Iterable[HasLog]) -> set[Digest]:
     """The different roots among the replicas."""
     return {views.root(replica.log) for replica in replicas}
