@@ -23,6 +23,7 @@ import pytest
 from urllib3 import HTTPResponse
 
 import conjoin.store.files as files_room
+import conjoin.sync.pace as pace
 import conjoin.sync.peers.lines as lines_room
 from conjoin.errors import ConjoinError, DiskFullError, RemoteError, UnreachableError
 from conjoin.replica import Replica
@@ -278,6 +279,27 @@ def test_an_answer_that_never_ends_is_left(founder: Path, member: Path) -> None:
     line._pool = Mock(urlopen=lambda *_, **__: HTTPResponse(Endless(), status=200, preload_content=False))
     with pytest.raises(ConjoinError, match="bytes came"):
         line._post("ask", b"", 1_000_000, 1.0)
+
+
+def test_an_answer_that_drips_is_left(founder: Path, member: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that sends a byte now and then is given up, though it never is silent for long."""
+    monkeypatch.setattr(pace, "PATIENCE_SECONDS", 0.5)
+
+    class Dripping(io.RawIOBase):
+        def read1(self, size: int = -1) -> bytes:
+            time.sleep(0.05)
+            return b"x"
+
+    with Serving(founder) as serving:
+        line = HttpsLine(serving.ticket, key_of(member))
+    line._base = f"https://{serving.address}/"
+    line._pool = Mock(urlopen=lambda *_, **__: HTTPResponse(Dripping(), status=200, preload_content=False))
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match="is too slow") as caught:
+        line._post("ask", b"", 1_000_000, 1.0)
+    assert 0.5 <= time.monotonic() - began < 2.0
+    assert line.where in caught.value.what
+    assert "run the command again" in (caught.value.hint or "")
 
 
 def test_a_connection_on_which_nothing_moves_is_probed(founder: Path, member: Path) -> None:

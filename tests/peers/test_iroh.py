@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import iroh
 import iroh.iroh_ffi as bindings
 import pytest
 
-import conjoin.sync.peers.answering as answering_room
+import conjoin.sync.pace as pace
 import conjoin.sync.peers.iroh_server as server_room
 from conjoin.errors import (
     BadTicketError,
@@ -35,7 +36,7 @@ from conjoin.replica import Replica
 from conjoin.serving import Serving
 from conjoin.store.keys import SigningKey
 from conjoin.sync.messages import FRAME_BYTES_MAX, Get, encode
-from conjoin.sync.peers.answering import MEMORY_BYTES_MAX, until
+from conjoin.sync.peers.answering import MEMORY_BYTES_MAX
 from conjoin.sync.peers.handshake import MESSAGE_BYTES_MAX, Caller
 from conjoin.sync.peers.iroh import IrohLine
 from conjoin.sync.peers.iroh_runtime import (
@@ -317,8 +318,8 @@ def test_an_answer_that_announces_too_much_is_not_read(founder: Path, member: Pa
 @pytest.mark.parametrize("taking", [False, True])
 def test_slow_peers_are_cut_off_and_hold_nothing(folder: Path, taking: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sends a byte now and then, one takes nothing of what it asked for; another member is served meanwhile."""
-    monkeypatch.setattr(answering_room, "IDLE_SECONDS", 1.0)
-    monkeypatch.setattr(answering_room, "PATIENCE_SECONDS", 1.5)
+    monkeypatch.setattr(pace, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(pace, "PATIENCE_SECONDS", 1.5)
     base = write_model(folder / "base.safetensors", 0, tensors=2, tensor_bytes=4 * 1024 * 1024)
     Replica.init(folder / "founder", base).close()
     founder, member, slow = folder / "founder", *(member_of(folder / "founder", folder / n) for n in ("m", "slow"))
@@ -505,7 +506,7 @@ def test_a_stream_moves_bytes_in_pieces_and_in_time(founder: Path) -> None:
     async def moved() -> None:
         stream = Stream()
         data = bytes(range(256)) * 4000
-        await send(stream, b"", data[:10], data[10:], until=lambda _: until(time.monotonic(), 0))
+        await send(stream, b"", data[:10], data[10:], until=partial(pace.until, time.monotonic()))
         assert bytes(await receive(stream, len(data), _soon())) == data
         with pytest.raises(TimeoutError):
             await receive(stream, 1, lambda _: asyncio.get_running_loop().time() + 0.05)

@@ -39,11 +39,6 @@ ANSWER_BYTES = LEAF_BYTES + 64 * 1024
 SESSIONS_MAX = 64
 WORKERS = max(2, min(4, cores()))
 """Questions of all peers that are answered at once."""
-IDLE_SECONDS = 30.0
-"""A peer that sends nothing for so long in the middle of a request, or takes nothing, is cut off."""
-PATIENCE_SECONDS = 20.0
-RATE_BYTES_PER_SECOND = 16 * 1024
-"""A request or answer may take `PATIENCE_SECONDS`, and then what moved of it at this rate, and no longer."""
 HEAD_BYTES = 1024
 """So much of a frame tells what it is."""
 SMALL_FRAME_BYTES_MAX = 4 + HEADER_BYTES_MAX + OPERATIONS_BYTES_MAX + 4 * OPERATIONS_MAX
@@ -240,13 +235,6 @@ def refusal(error: Exception) -> tuple[int, bytes]:
 
 async def anything(_: bytes) -> None:
     """Admits everything."""
-
-
-def until(began: float, moved_bytes: int) -> float:
-    """When a question or answer is cut off that began then and has moved so many bytes, in the event loop's time."""
-    now = time.monotonic()
-    slowest = began + PATIENCE_SECONDS + moved_bytes / RATE_BYTES_PER_SECOND
-    return asyncio.get_running_loop().time() + min(IDLE_SECONDS, slowest - now)
 
 
 def _exchange(visitor: Visitor, frame: bytearray) -> tuple[bytes, bytes]:

@@ -10,15 +10,10 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from conjoin.errors import ProtocolError, RemoteError, UnreachableError, WrongPeerError
+from conjoin.sync.pace import IDLE_SECONDS, seconds_left
 from conjoin.sync.peers.certificate import client_context
 from conjoin.sync.peers.handshake import MESSAGE_BYTES_MAX, Caller, Signer
-from conjoin.sync.peers.lines import (
-    CONNECT_SECONDS,
-    IDLE_SECONDS,
-    RATE_BYTES_PER_SECOND,
-    THINKING_SECONDS,
-    TicketLine,
-)
+from conjoin.sync.peers.lines import CONNECT_SECONDS, RUN_AGAIN, THINKING_SECONDS, TicketLine
 from conjoin.sync.peers.ticket import Ticket
 from conjoin.sync.remotes.extras import package
 
@@ -157,8 +152,9 @@ class HttpsLine(TicketLine):
             size_bytes += len(piece)
             if size_bytes > most:
                 raise ProtocolError(f"more than {most} bytes came", where=self.where)
-            if time.monotonic() - began > IDLE_SECONDS + size_bytes / RATE_BYTES_PER_SECOND:
-                raise UnreachableError(f"{self.where} is too slow: {size_bytes} bytes came", where=self.where)
+            if seconds_left(began, size_bytes) <= 0:
+                what = f"{self.where} is too slow: {size_bytes} bytes came"
+                raise UnreachableError(what, where=self._base, hint=RUN_AGAIN)
         return b"".join(pieces)
 
     def _broken(self, cause: Exception) -> RemoteError:

@@ -6,12 +6,13 @@ The key that this end shows to iroh is new for every line: neither a relay nor w
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from conjoin.errors import ProtocolError, RemoteError
+from conjoin.sync.pace import IDLE_SECONDS, until
 from conjoin.sync.peers.answering import OK
 from conjoin.sync.peers.handshake import MESSAGE_BYTES_MAX, Caller, Signer
 from conjoin.sync.peers.iroh_runtime import (
@@ -34,7 +35,7 @@ from conjoin.sync.peers.iroh_runtime import (
     said,
     send,
 )
-from conjoin.sync.peers.lines import CONNECT_SECONDS, IDLE_SECONDS, RATE_BYTES_PER_SECOND, THINKING_SECONDS, TicketLine
+from conjoin.sync.peers.lines import CONNECT_SECONDS, THINKING_SECONDS, TicketLine
 from conjoin.sync.peers.ticket import Ticket
 
 
@@ -123,11 +124,11 @@ class IrohLine(TicketLine):
         now = asyncio.get_running_loop().time
         try:
             with suppress(self._iroh.IrohError):  # who refuses a message may not take all of it, and says why
-                await send(sending, REQUEST.pack(kind, len(body)), body, until=_pace())
+                await send(sending, REQUEST.pack(kind, len(body)), body, until=partial(until, time.monotonic()))
                 await sending.finish()
             head = await receive(receiving, REPLY.size, lambda _: now() + thinking_s)
             status, size_bytes = self._announced(head, size_bytes_max)
-            return status, bytes(await receive(receiving, size_bytes, _pace()))
+            return status, bytes(await receive(receiving, size_bytes, partial(until, time.monotonic())))
         except BaseException:
             with suppress(self._iroh.IrohError):
                 await receiving.stop(1)
@@ -150,14 +151,3 @@ class IrohLine(TicketLine):
             return self._unreachable("it does not answer in time", self._at)
         text = said(cause) if isinstance(cause, self._iroh.IrohError) else "the answer ended too early"
         return self._unreachable(f"the connection broke ({text})", self._at)
-
-
-def _pace() -> Callable[[int], float]:
-    """When a stream is given up, from now on, that has moved so many bytes."""
-    began = time.monotonic()
-
-    def until(moved_bytes: int) -> float:
-        slowest = began + IDLE_SECONDS + moved_bytes / RATE_BYTES_PER_SECOND
-        return asyncio.get_running_loop().time() + min(IDLE_SECONDS, slowest - time.monotonic())
-
-    return until

@@ -14,7 +14,8 @@ from typing import Any
 
 from conjoin.errors import ConjoinError, PeerRefusedError, ProtocolError, UnreachableError
 from conjoin.sync.messages import FRAME_BYTES_MAX
-from conjoin.sync.peers.answering import OK, Admit, Answering, Served, bounded, refusal, until
+from conjoin.sync.pace import until
+from conjoin.sync.peers.answering import OK, Admit, Answering, Served, bounded, refusal
 from conjoin.sync.peers.handshake import MESSAGE_BYTES_MAX, PENDING_SECONDS, Door
 from conjoin.sync.peers.iroh_runtime import (
     ASK,

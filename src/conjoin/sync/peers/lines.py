@@ -13,21 +13,19 @@ from conjoin.sync.messages import (
     OPERATIONS_MAX,
     WHAT_CHARS_MAX,
 )
+from conjoin.sync.pace import IDLE_SECONDS
 from conjoin.sync.peers.base import Line
 from conjoin.sync.peers.handshake import Signer
 from conjoin.sync.peers.ticket import Ticket
 from conjoin.wire import canonical
 
 CONNECT_SECONDS = 10.0
-IDLE_SECONDS = 30.0
-"""So long the other side may send or take nothing while an object moves."""
 THINKING_SECONDS = 600.0
 """So long it may take for the first byte of an answer that it must work for: thousands of operations, say."""
 RETRY_SECONDS = 20.0
 """So long a question that was cut off is asked again."""
 WAIT_SECONDS = (0.1, 4.0)
 """Between two attempts, at first and at most."""
-RATE_BYTES_PER_SECOND = 8 * 1024
 SMALL_FRAME_BYTES_MAX = 4 + HEADER_BYTES_MAX + OPERATIONS_BYTES_MAX + 4 * OPERATIONS_MAX
 """No frame is larger but one that holds a manifest."""
 RUN_AGAIN = "run the command again: what was moved is kept"

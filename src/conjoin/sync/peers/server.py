@@ -14,9 +14,9 @@ from typing import Any
 
 from conjoin.errors import ConjoinError, ProtocolError, UnreachableError
 from conjoin.sync.messages import FRAME_BYTES_MAX
+from conjoin.sync.pace import IDLE_SECONDS, until
 from conjoin.sync.peers.answering import (
     HEAD_BYTES,
-    IDLE_SECONDS,
     OK,
     PIECE_BYTES,
     SMALL_FRAME_BYTES_MAX,
@@ -26,7 +26,6 @@ from conjoin.sync.peers.answering import (
     anything,
     bounded,
     refusal,
-    until,
 )
 from conjoin.sync.peers.guarded import CUT, guarded_protocol
 from conjoin.sync.peers.handshake import MESSAGE_BYTES_MAX, Door, granted
