@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test suite test-aarch64 test-determinism check bench docs clean
+.PHONY: demo test suite test-aarch64 test-determinism test-peers check bench docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
@@ -50,6 +50,9 @@ test-aarch64: $(VENV)/.test  ## the same bytes on another instruction set, emula
 
 test-determinism: $(VENV)/.test  ## every processor, compiler level and combination of the matrix; many minutes
 	CONJOIN_DETERMINISM=full $(BIN)/pytest tests/determinism
+
+test-peers: $(VENV)/.test  ## 250 kills of every transfer, floods of 10^6, slow peers and pulled cables; hours
+	CONJOIN_PEERS=full $(BIN)/pytest tests/peers tests/places
 
 bench: $(VENV)/.bench  ## measured, never asserted; --only, --quick and --large with `python -m benchmarks`
 	$(BIN)/python -m benchmarks
