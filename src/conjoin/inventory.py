@@ -154,15 +154,17 @@ class MissingContent(Value):
 class Status(Value):
     """The whole replica at a glance.
 
-    `peers_unreadable`: why what is remembered of peers cannot be read. `unneeded_bytes`: what gc would free now, None
-    where the log has gaps. `copied`: what tells that this directory is a copy of a replica. `key_used_elsewhere`: an
-    operation that this replica's key has signed somewhere else, so that it must not sign here any more.
+    `key_unreadable`: why the private key cannot be read; `key` and `role` are None then. `peers_unreadable`: why what
+    is remembered of peers cannot be read. `unneeded_bytes`: what gc would free now, None where the log has gaps.
+    `copied`: what tells that this directory is a copy of a replica. `key_used_elsewhere`: an operation that this
+    replica's key has signed somewhere else, so that it must not sign here any more.
     """
 
     path: str
     space: Digest
     name: str
-    key: str
+    key: str | None
+    key_unreadable: str | None
     role: str | None
     root: Digest
     base: Digest

@@ -15,6 +15,21 @@ from conjoin.store.keyuse import KeyUse, read_key_use, write_key_use
 from conjoin.wire.envelope import seal
 
 
+def load_own_key(path: Path) -> SigningKey:
+    """The key of a replica that is there already, which can take a new one.
+
+    Raises:
+        KeyFileError: it cannot be read.
+    """
+    try:
+        return load_key(path)
+    except KeyFileError as error:
+        mend = error.hint if path.exists() else "put it back"
+        raise KeyFileError(
+            error.what, where=error.where, hint=f"{mend}, or `conjoin rekey` gives this replica a new key"
+        ) from error
+
+
 class OwnKey:
     """The private key of the replica in `home`, read from the file `path` when it is first needed.
 
@@ -33,7 +48,7 @@ class OwnKey:
             KeyFileError: it cannot be read.
         """
         if self._loaded is None:
-            self._loaded = load_key(self._path)
+            self._loaded = load_own_key(self._path)
         return self._loaded
 
     def load_if_any(self) -> SigningKey | None:

@@ -284,18 +284,24 @@ class Replica:
         """The whole replica at a glance."""
         contributions = self.contributions()
         missing = self.inventory.missing(contributions)
+        key, key_unreadable = None, None
+        try:
+            key = self.key
+        except KeyFileError as error:
+            key_unreadable = str(error)
         peers: tuple[PeerInfo, ...] = ()
-        unreadable: str | None = None
+        peers_unreadable: str | None = None
         try:
             peers = self.peers()
         except DamagedPeersError as error:
-            unreadable = str(error)
+            peers_unreadable = str(error)
         return Status(
             path=str(self.path),
             space=self.space,
             name=self.name,
-            key=self.key,
-            role=self.role,
+            key=key,
+            key_unreadable=key_unreadable,
+            role=self.role if key else None,
             root=self.root,
             base=self.base,
             contributions=contributions,
@@ -306,11 +312,11 @@ class Replica:
             missing_objects=sum(content.objects for content in missing),
             missing=missing,
             peers=peers,
-            peers_unreadable=unreadable,
+            peers_unreadable=peers_unreadable,
             size_bytes=self._home.size_bytes(),
             unneeded_bytes=self._unneeded_bytes(),
             copied=self._copied(),
-            key_used_elsewhere=self._own_key.use(self.log).elsewhere,
+            key_used_elsewhere=self._own_key.use(self.log).elsewhere if key else None,
         )
 
     def find_contribution(self, prefix: str) -> Digest:

@@ -23,11 +23,12 @@ from conjoin.errors import (
 )
 from conjoin.kept_log import KeptLog
 from conjoin.log import views
+from conjoin.own_key import load_own_key
 from conjoin.replica import PathLike, Replica
 from conjoin.store.base import batch
 from conjoin.store.home import Home
 from conjoin.store.instance import check_instance
-from conjoin.store.keys import SigningKey, load_key
+from conjoin.store.keys import SigningKey
 from conjoin.store.lock import ReplicaLock, patiently
 from conjoin.store.peers import KnownPeer, KnownPeers
 from conjoin.sync.host import Host
@@ -136,7 +137,7 @@ class _Served:
         self.home = Home.of(path)
         check_instance(self.home.instance)
         self.space, key_path = self.home.read_config()
-        self.signer: SigningKey = load_key(key_path)
+        self.signer: SigningKey = load_own_key(key_path)
         self._store = self.home.open_store()
         self._kept = KeptLog(self._store, self.space)
         self._log = self._kept.log

@@ -222,6 +222,26 @@ def test_key_file_that_others_can_read(here: InProcess, made: Path, tmp_path: Pa
     key.chmod(0o640)
     check_refused(here.run("-C", tmp_path / "new", "add", made / "west.safetensors"), "E606", str(key))
     check_refused(here.run("init", tmp_path / "newer", "--base", made / "base", "--key", tmp_path / "none"), "E606")
+    hostname = tmp_path / "hostname"
+    hostname.write_text("north\n")
+    result = here.run("init", tmp_path / "newer", "--base", made / "base", "--key", hostname)
+    check_refused(result, "E606", "not an OpenSSH private key")
+    assert "chmod" not in result.stderr
+
+
+def test_a_replica_whose_key_is_lost_says_what_helps(here: InProcess, made: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    here.ok("init", new, "--base", made / "base")
+    (new / ".conjoin" / "local" / "key").unlink()
+    for command in (["whoami"], ["add", made / "west.safetensors"], ["serve"]):
+        check_refused(here.run("-C", new, *command), "E606", "`conjoin rekey` gives this replica a new key")
+    said = here.ok("-C", new, "status")
+    assert "key         cannot be read, see below" in said
+    assert "`conjoin rekey` gives this replica a new key" in said
+    told = json.loads(here.ok("-C", new, "status", "--json"))
+    assert (told["key"], told["role"]) == (None, None)
+    here.ok("-C", new, "rekey")
+    here.ok("-C", new, "whoami")
 
 
 def test_locked_by_another_process(here: InProcess, made: Path) -> None:

@@ -174,8 +174,11 @@ def test_a_replica_with_a_users_key_takes_one_of_its_own(tmp_path):
 def test_a_replica_whose_key_is_lost_takes_a_new_one(north):
     (north.path / ".conjoin" / "local" / "key").unlink()
     north = Replica.open(north.path)
-    with pytest.raises(KeyFileError):
+    with pytest.raises(KeyFileError, match="`conjoin rekey` gives this replica a new key"):
         _ = north.key
+    status = north.status()
+    assert (status.key, status.role, status.key_used_elsewhere) == (None, None, None)
+    assert "E606" in (status.key_unreadable or "")
     done = north.rekey()
     assert (done.before, done.role) == (None, None)
     assert Replica.open(north.path).key == done.key

@@ -102,6 +102,7 @@ def test_other_keys_are_refused(tmp_path):
     public = private.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     refused(key_file(tmp_path / "public", public), "not an OpenSSH private key")
     refused(key_file(tmp_path / "huge", bytes(70_000)), "not a key file")
+    refused(key_file(tmp_path / "hostname", b"north\n", 0o644), "not an OpenSSH private key")
     refused(key_file(tmp_path / "empty", b""), "not an OpenSSH private key")
     refused(tmp_path / "nothing", "no key file")
     (tmp_path / "folder").mkdir(mode=0o700)

@@ -163,7 +163,7 @@ def _strings(data: bytes, count: int) -> list[bytes]:
 
 
 def _read(path: Path) -> bytes:
-    """The key file's bytes, after a look at who else can read it."""
+    """The key file's bytes, where nobody else can read a key in it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError as cause:
@@ -176,19 +176,20 @@ def _read(path: Path) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > KEY_BYTES_MAX:
             raise _refused(path, "it is not a key file", "give the path of a private key")
-        if sys.platform != "win32" and status.st_mode & 0o077:
+        text = os.read(descriptor, KEY_BYTES_MAX)
+        if _BEGIN in text and sys.platform != "win32" and status.st_mode & 0o077:
             raise _refused(
                 path,
                 f"the key file has mode {stat.S_IMODE(status.st_mode):04o}: others than its owner can use it",
                 f"`chmod 600 {path}`; if others may have read it, make a new key",
             )
-        return os.read(descriptor, KEY_BYTES_MAX)
+        return text
     finally:
         os.close(descriptor)
 
 
 def _damaged(path: Path) -> KeyFileError:
-    return _refused(path, "the key file is damaged", "restore it from a copy, or make a new replica with a new key")
+    return _refused(path, "the key file is damaged", "restore it from a copy")
 
 
 def _refused(path: Path, what: str, hint: str) -> KeyFileError:

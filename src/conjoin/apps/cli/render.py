@@ -134,11 +134,12 @@ def status(state: "Status") -> Iterable[Any]:
     """What `conjoin status` prints."""
     visible = sum(1 for info in state.contributions if info.visible)
     roles = sorted(state.members.values())
+    key = f"{short(state.key)} ({state.role or 'reader: not a member'})" if state.key else "cannot be read, see below"
     yield facts(
         [
             ("space", f"{short(state.space)}{f' “{state.name}”' if state.name else ''}"),
             ("replica", state.path),
-            ("key", f"{short(state.key)} ({state.role or 'reader: not a member'})"),
+            ("key", key),
             ("base", short(state.base)),
             ("root", f"{short(state.root)} over {count(visible, 'visible contribution')}"),
             ("members", f"{len(roles)} ({count(roles.count('admin'), 'admin')})"),
@@ -155,6 +156,8 @@ def status(state: "Status") -> Iterable[Any]:
         yield f"{count(state.missing_objects, 'object')} missing: sync with a replica that has them before resolve"
         for content in state.missing:
             yield f"  {content.what}: {count(content.objects, 'object')}, {size(content.size_bytes)}"
+    if state.key_unreadable is not None:
+        yield state.key_unreadable
     if state.copied is not None:
         yield f"{state.copied}: `conjoin rekey` before it writes or syncs"
     if state.key_used_elsewhere is not None:
