@@ -23,6 +23,7 @@ from conjoin.wire.manifest import Manifest, TensorEntry
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import edwards
+from spec_comparisons import comparisons
 from spec_differences import differences
 from spec_histories import histories
 from spec_peers import peers
@@ -423,6 +424,7 @@ def envelopes() -> Value:
 
 FILES: dict[str, Callable[[], Value]] = {
     "canonical.json": canonical_json,
+    "comparisons.json": comparisons,
     "differences.json": differences,
     "digests.json": digests,
     "envelopes.json": envelopes,

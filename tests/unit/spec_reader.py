@@ -1,4 +1,4 @@
-"""Reads frames, differences between leaves and segments as docs/spec says, and nothing of this library; keeps nothing.
+"""Reads and answers what docs/spec says of frames, comparisons, differences and segments, with nothing of this library.
 
 What it cannot read it refuses with the code that the page names. Only the blocks of zstd are left to a library.
 """
@@ -268,3 +268,95 @@ def _operation(envelope: bytes) -> tuple[str, dict[str, Any]]:
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+
+
+# ------------------------------------------------------------------------------------------------ comparisons
+class Held:
+    """What a replica holds: operations as envelopes, and of them what peers.md section 4 names. None is judged."""
+
+    def __init__(self, space: str, envelopes: list[bytes], nonce: str) -> None:
+        self._space = space
+        self._nonce = bytes.fromhex(nonce)
+        self._fields = {name: fields for name, fields in map(_operation, envelopes)}
+        self._envelopes = dict(zip(self._fields, envelopes, strict=True))
+        self._authors = {self._short(author): author for author in {f["author"] for f in self._fields.values()}}
+        followed = {fields["prev"] for fields in self._fields.values()}
+        self._ends: dict[str, list[list[Any]]] = {}
+        self._height: dict[str, int] = {}
+        for name, fields in self._fields.items():  # they come in causal order
+            if name not in followed:
+                self._ends.setdefault(self._short(fields["author"]), []).append([fields["seq"], self._short(name)])
+            parents = [parent for parent in (fields["prev"], *fields["deps"]) if parent is not None]
+            self._height[name] = 1 + max((self._height[parent] for parent in parents), default=-1)
+
+    def answer(self, hello: dict[str, Any], root: str, wanted: list[str]) -> tuple[dict[str, Any], list[bytes]]:
+        """The header of `found`, and the operations that come with it."""
+        if hello["space"] != self._space:
+            raise Refused("E402", "another space")
+        ranges = [part for asked in hello["ranges"] for part in self._smaller(asked)]
+        question = {author: theirs for asked in hello["ranges"] for author, theirs in self._differing(asked)}
+        question |= dict(hello["holdings"])
+        given = {name for author, theirs in question.items() for name in self._lacking(author, theirs)}
+        order = sorted(given if hello["send"] else (), key=lambda name: (self._height[name], *self._place(name)))
+        header = {
+            "holdings": [[author, self._points(author)] for author in question],
+            "ranges": ranges,
+            "root": root,
+            "type": "found",
+            "wanted": wanted if hello["ranges"] else [],
+        }
+        return header, [self._envelopes[name] for name in order]
+
+    def _short(self, name: str) -> str:
+        return hashlib.sha256(self._nonce + bytes.fromhex(name)).hexdigest()[:16]
+
+    def _points(self, author: str) -> list[list[Any]]:
+        return sorted(sorted(self._ends.get(author, []), key=lambda point: point[1])[:512])
+
+    def _fingerprint(self, inside: list[str]) -> str:
+        return hashlib.sha256(_canonical([[author, sorted(self._ends[author])] for author in inside])).hexdigest()
+
+    def _inside(self, start: str, end: str) -> list[str]:
+        return sorted(author for author in self._ends if author >= start and (not end or author < end))
+
+    def _smaller(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is said of a range that differs."""
+        inside = self._inside(asked["start"], asked["end"])
+        if asked["fingerprint"] in (None, self._fingerprint(inside)):
+            return []
+        if len(inside) <= 1 or sum(len(self._ends[author]) for author in inside) <= 16:
+            return [{**asked, "fingerprint": None, "holdings": [[author, self._points(author)] for author in inside]}]
+        count = min(16, len(inside))
+        cuts = [inside[len(inside) * part // count] for part in range(1, count)]
+        return [
+            {"end": end, "fingerprint": self._fingerprint(self._inside(start, end)), "holdings": [], "start": start}
+            for start, end in pairwise([asked["start"], *cuts, asked["end"]])
+        ]
+
+    def _differing(self, asked: dict[str, Any]) -> list[tuple[str, list[list[Any]]]]:
+        """The authors of a listed range of whom something else is held, with what whoever asks holds."""
+        if asked["fingerprint"] is not None:
+            return []
+        listed = dict(asked["holdings"])
+        every = dict.fromkeys([*listed, *self._inside(asked["start"], asked["end"])])
+        return [(one, listed.get(one, [])) for one in every if listed.get(one, []) != self._points(one)]
+
+    def _lacking(self, author: str, theirs: list[list[Any]]) -> set[str]:
+        """What is held of an author by no one who holds `theirs`."""
+        chain = [name for name, fields in self._fields.items() if fields["author"] == self._authors.get(author)]
+        known = [name for name in chain if [self._fields[name]["seq"], self._short(name)] in theirs]
+        ahead = theirs and not known and min(theirs)[0] > 0
+        return set() if ahead else set(chain) - self._covered(known)
+
+    def _covered(self, known: list[str]) -> set[str]:
+        covered: set[str] = set()
+        for name in known:
+            at: str | None = name
+            while at is not None:
+                covered.add(at)
+                at = self._fields[at]["prev"]
+        return covered
+
+    def _place(self, name: str) -> tuple[str, int, str]:
+        fields = self._fields[name]
+        return fields["author"], fields["seq"], name
