@@ -17,9 +17,9 @@ from benchmarks.report import Part, show
 
 PARTS = (
     "kernels", "linear_algebra", "eigen", "commands", "strategies", "accuracy", "load", "contributions", "scaling",
-    "places", "log", "reconciliation", "live",
+    "places", "log", "reconciliation", "gossip", "live",
 )  # fmt: skip
-WITH_PEERS = ("commands", "strategies", "accuracy", "contributions")
+WITH_PEERS = ("commands", "strategies", "accuracy", "contributions", "gossip")
 OUT = Path(__file__).parent / "out"
 
 
