@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import typer.main
 from conjoin.apps.cli import run
 from conjoin.apps.cli.app import app
 from conjoin.replica import Replica
+from conjoin.store.instance import create_instance
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 MODELS = {"base": "base", "tuned-north": "north", "tuned-south": "south", "tuned-late": "west"}
@@ -68,8 +70,36 @@ def test_the_commands_run_as_written(
         assert done.returncode == 0, (block, done.stdout, done.stderr)
         said += done.stdout
     assert "freed 0 B" in said and "would free" in said, "a week has not passed"
-    assert [Replica.open(here / name).role for name in ("north", "south", "north-again", "north-copy")] == ["admin"] * 4
+    replicas = [Replica.open(here / name) for name in ("north", "south", "north-again", "north-copy")]
+    assert [replica.role for replica in replicas] == ["admin"] * 4
+    for replica in replicas:
+        replica.sync(here / "backup")
+    for replica in replicas:
+        replica.sync(here / "backup")
+        status = replica.status()
+        assert (status.forks, status.key_used_elsewhere) == ((), None), "following the page forks nothing"
     assert (here / "merged" / "conjoin.json").is_file()
+
+
+def test_the_hourly_check_tells_of_forks_that_nobody_has_looked_into(shell: tuple[Path, dict[str, str]]) -> None:
+    here, environment = shell
+    north = Replica.init(here / "north", here / "base.safetensors")
+    shutil.copytree(here / "north", here / "copy")
+    create_instance(here / "copy" / ".conjoin" / "local" / "instance")
+    north.add(here / "tuned-north.safetensors")
+    Replica.open(here / "copy").add(here / "tuned-south.safetensors")
+    (here / "meeting").mkdir()
+    for name in ("copy", "north"):
+        Replica.open(here / name).sync(here / "meeting")
+    Replica.open(here / "north").rekey()
+    (check,) = (block for block in blocks("sh") if "python3 -c" in block)
+    assert check.endswith("' 0\n")
+    for known, status, said in (("0", 1, "look at: ['forks']\n"), ("1", 0, "")):
+        script = check.removesuffix("0\n") + known
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=here, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert (done.returncode, done.stderr) == (status, said)
 
 
 def test_the_service_is_one(shell: tuple[Path, dict[str, str]]) -> None:

@@ -268,6 +268,16 @@ def test_a_copied_replica_does_not_write(here: InProcess, made: Path, tmp_path: 
     check_refused(here.run("-C", tmp_path / "copy", "add", made / "west.safetensors"), "E607", "rekey")
 
 
+def test_a_fork_is_told_with_what_to_do(here: InProcess, made: Path, tmp_path: Path) -> None:
+    one, two = _copy(made / "alice", tmp_path / "one"), _copy(made / "alice", tmp_path / "two")
+    here.ok("-C", one, "add", made / "west.safetensors")
+    here.ok("-C", two, "add", made / "west.safetensors", "--weight", "2")
+    here.run("-C", one, "sync", two)
+    said = here.ok("-C", one, "status")
+    assert "signed 2 different operations as number 3" in said
+    assert said.index("a fork harms no merge") < said.rindex("`conjoin rekey`") < said.index("`conjoin show`")
+
+
 def _copy(replica: Path, to: Path) -> Path:
     shutil.copytree(replica, to)
     create_instance(to / ".conjoin" / "local" / "instance")

@@ -171,6 +171,11 @@ def status(state: "Status") -> Iterable[Any]:
     for author, seq, ids in state.forks:
         different = ", ".join(map(short, ids))
         yield f"key {short(author)} signed {len(ids)} different operations as number {seq}: {different}"
+    if state.forks:
+        yield (
+            "a fork harms no merge, both sides of it count; where a replica was copied or restored, `conjoin rekey` "
+            "gives it\na key of its own, and otherwise somebody else has the key: `conjoin show` says what it signed"
+        )
 
 
 def peers(known: Sequence["PeerInfo"]) -> "Table":
