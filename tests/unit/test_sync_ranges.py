@@ -9,6 +9,7 @@ from tests.unit.peer_world import Line, host_of, talk
 from tests.unit.sync_world import Site
 
 from conjoin.log import Operation, views
+from conjoin.sync import reconcile, session
 from conjoin.sync.messages import Hello, Holding
 from conjoin.sync.reconcile import WHOLE_MAX, Comparison
 
@@ -79,3 +80,16 @@ def test_a_newcomer_gets_the_operations_of_a_thousand_authors(asks: str, founder
     assert talk(sides[0], line).refused == []
     assert len(hellos(line)) == 1
     assert_equal(newcomer, other, 1 + AUTHORS)
+
+
+def test_more_authors_than_one_message_has_room_for_come_in_one_sync(
+    founder: Site, notes: list[Operation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first answer leaves out is compared again; a thirteenth of the room makes that cheap to see."""
+    monkeypatch.setattr(reconcile, "AUTHORS_MAX", 315)
+    monkeypatch.setattr(session, "OPERATIONS_MAX", 315)
+    newcomer, other = knowing("newcomer", founder, ()), knowing("other", founder, notes)
+    line = Line(host_of(other))
+    assert talk(newcomer, line, push=False).refused == []
+    assert_equal(newcomer, other, 1 + AUTHORS)
+    assert len(hellos(line)) <= 12

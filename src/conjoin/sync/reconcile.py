@@ -9,7 +9,7 @@ parts until it is small (Meyer, Range-Based Set Reconciliation, SRDS 2023).
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 
 from conjoin.log import Log, Operation
@@ -172,3 +172,8 @@ def fitting(holdings: Iterable[Holding]) -> tuple[Holding, ...]:
             break
         found.append(holding)
     return tuple(found)
+
+
+def full(holdings: Collection[Holding]) -> bool:
+    """Whether these may be fewer than there were, because one message has no room for more."""
+    return len(holdings) == AUTHORS_MAX or sum(len(one.points) for one in holdings) > MESSAGE_MAX - SAMPLE_MAX

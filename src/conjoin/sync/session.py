@@ -43,7 +43,7 @@ from conjoin.sync.pulling import (
     skipping,
     wanted_leaves,
 )
-from conjoin.sync.reconcile import Comparison, fitting
+from conjoin.sync.reconcile import Comparison, fitting, full
 from conjoin.sync.requests import Failures, PushLeaves, Read, Request
 from conjoin.wire.digest import Digest
 from conjoin.wire.manifest import Manifest
@@ -101,14 +101,24 @@ class _Talk:
         self._outcome = outcome
         self._theirs: dict[str, Holding] = {}
         self._wanted: tuple[str, ...] = ()
+        self._unsaid = False
 
     # ------------------------------------------------------------------------------------------------ learning
     def learn(self) -> Generator[Request | Ask, Any, Log]:
         """The log that ours would be with everything the peer has: a copy, or the same if there is nothing new."""
-        mine = Comparison(self._log, self._nonce)
+        ahead = self._log
+        for _ in range(HELLOS_MAX):
+            before, self._unsaid = len(ahead), False
+            ahead = yield from self._compared(ahead)
+            if not self._unsaid or len(ahead) == before:
+                break
+        return ahead
+
+    def _compared(self, ahead: Log) -> Generator[Request | Ask, Any, Log]:
+        """`ahead` with what one comparison finds that the peer has."""
+        mine = Comparison(ahead, self._nonce)
         ranges = mine.opening()
         whole = len(ranges) == 1
-        ahead = self._log
         for _ in range(HELLOS_MAX):
             found = yield from self._hello(Hello(self._log.space, self._nonce, ranges, send=whole))
             ahead = self._taken_in(ahead, found.operations)
@@ -130,6 +140,7 @@ class _Talk:
 
     def _hello(self, question: Hello) -> Generator[Request | Ask, Any, Found]:
         found = yield from ask(question, Found)
+        self._unsaid = self._unsaid or full(found.holdings)
         self._theirs |= {holding.author: holding for holding in found.holdings}
         self._outcome.root_there = found.root
         if question.ranges:
