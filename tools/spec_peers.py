@@ -1,12 +1,13 @@
 """The peers of docs/spec/vectors: a ticket, what both sides sign in a handshake, frames good and bad; opens nothing."""
 
+import base64
 import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from conjoin.errors import ProtocolError
+from conjoin.errors import BadTicketError, ProtocolError
 from conjoin.sync.messages import (
     Delta,
     Found,
@@ -24,9 +25,9 @@ from conjoin.sync.messages import (
     decode,
     encode,
 )
-from conjoin.sync.peers.handshake import Transcript, hash_of_invite
-from conjoin.sync.peers.iroh_runtime import binding
-from conjoin.sync.peers.ticket import IrohAddress, Ticket
+from conjoin.sync.peers.handshake import PROTOCOL, Transcript, granted, hash_of_invite
+from conjoin.sync.peers.iroh_runtime import ASK, REPLY, REQUEST, binding
+from conjoin.sync.peers.ticket import IrohAddress, Ticket, parse_ticket
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest
 
@@ -169,6 +170,79 @@ def refused(frames: Iterator[tuple[str, bytes]]) -> list[Value]:
     return made
 
 
+def ticket_text(value: Any, spelled: bytes | None = None) -> str:
+    """A ticket that says anything."""
+    data = canonical.encode(value) if spelled is None else spelled
+    return "conjoin:" + base64.urlsafe_b64encode(data).decode("ascii").rstrip("=")
+
+
+def bad_tickets(key: str) -> list[Value]:
+    """Texts that are no tickets."""
+    one: Value = {"addresses": ["192.0.2.7:1"], "certificate": C, "invite": "", "key": key, "space": A, "version": 1}
+    iroh: Value = {"addresses": ["192.0.2.7:9"], "endpoint": key, "relay": "https://relay.example.org:443/"}
+    two: Value = {**one, "iroh": iroh, "version": 2}
+    good = ticket_text(one)
+    assert str(parse_ticket(good)) == good
+    assert str(parse_ticket(ticket_text(two))) == ticket_text(two)
+    small = (1).to_bytes(32, "little").hex()
+    changes: list[tuple[str, Value]] = [
+        ("version 3", {**one, "version": 3}),
+        ("version as a text", {**one, "version": "1"}),
+        ("version 2 without iroh", {**one, "version": 2}),
+        ("version 1 with iroh", {**one, "iroh": iroh}),
+        ("an unknown field", {**one, "more": 1}),
+        ("a key of small order", {**one, "key": small}),
+        ("a key in upper case", {**one, "key": key.upper()}),
+        ("a certificate of 63 characters", {**one, "certificate": C[1:]}),
+        ("an address without a certificate", {**one, "certificate": ""}),
+        ("a certificate without an address", {**two, "addresses": []}),
+        ("space is null", {**one, "space": None}),
+        ("an invite of 15 bytes", {**one, "invite": INVITE[2:]}),
+        ("no address", {**one, "addresses": []}),
+        ("17 addresses", {**one, "addresses": ["192.0.2.7:1"] * 17}),
+        ("an address without a port", {**one, "addresses": ["192.0.2.7"]}),
+        ("port 0", {**one, "addresses": ["192.0.2.7:0"]}),
+        ("port 65536", {**one, "addresses": ["192.0.2.7:65536"]}),
+        ("a port with a leading zero", {**one, "addresses": ["192.0.2.7:01"]}),
+        ("an address with a path", {**one, "addresses": ["192.0.2.7:1/path"]}),
+        ("an address with a name of a user", {**one, "addresses": ["me@192.0.2.7:1"]}),
+        ("iroh without address and relay", {**two, "iroh": {**iroh, "addresses": [], "relay": ""}}),
+        ("iroh with a key of small order", {**two, "iroh": {**iroh, "endpoint": small}}),
+        ("a relay without TLS", {**two, "iroh": {**iroh, "relay": "http://relay.example.org"}}),
+        ("a relay with a path", {**two, "iroh": {**iroh, "relay": "https://relay.example.org/path"}}),
+    ]
+    odd = canonical.encode(one)
+    texts = [(why, ticket_text(value)) for why, value in changes] + [
+        ("nothing", ""),
+        ("the prefix alone", "conjoin:"),
+        ("without the prefix", good.removeprefix("conjoin:")),
+        ("cut", good[:-4]),
+        ("with padding", good + "=="),
+        ("white space in the JSON", ticket_text(None, odd + b" ")),
+        ("unused bits of base64 set", unused_bits_set(one)),
+        ("over 4,096 characters", ticket_text({**one, "addresses": ["a" * 253 + ":1"] * 16})),
+    ]
+    made: list[Value] = []
+    for why, text in texts:
+        try:
+            parse_ticket(text)
+        except BadTicketError as error:
+            made.append({"why": why, "code": error.code, "text": text})
+        else:
+            raise AssertionError(why)
+    return made
+
+
+def unused_bits_set(value: Value) -> str:
+    """A ticket that base64 reads, and writes otherwise."""
+    for port in ("1", "10", "100"):
+        text = ticket_text({**value, "addresses": [f"192.0.2.7:{port}"]})
+        if len(text.removeprefix("conjoin:")) % 4:
+            bits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+            return text[:-1] + bits[bits.index(text[-1]) | 1]
+    raise AssertionError("every length is a multiple of three")
+
+
 def peers() -> Value:
     """Everything in the file."""
     client, server = (
@@ -177,22 +251,29 @@ def peers() -> Value:
     public = [key.public_key().public_bytes_raw().hex() for key in (client, server)]
     transcript = Transcript(public[0], "11" * 32, public[1], "22" * 32, C, A)
     signed = {side: transcript.signed_by(side) for side in ("client", "server")}
+    signatures = {side: key.sign(signed[side]).hex() for side, key in (("client", client), ("server", server))}
+    bodies = {
+        "greet": canonical.encode({"key": public[0], "nonce": "11" * 32, "protocol": PROTOCOL, "space": A}),
+        "greet_answer": canonical.encode({"nonce": "22" * 32, "signature": signatures["server"]}),
+        "prove": canonical.encode({"invite": INVITE, "nonce": "22" * 32, "signature": signatures["client"]}),
+        "prove_answer": granted("33" * 32),
+    }
+    question, answer = encode(Take()), encode(Taken(2, B))
     ticket = Ticket(("192.0.2.7:4433", "[2001:db8::1]:443"), public[1], C, A, INVITE)
     endpoint = IrohAddress(public[0], ("192.0.2.7:4433",), "https://relay.example.org")
     over_iroh = Ticket((), public[1], Digest(""), A, INVITE, endpoint)
     return {
         "bad_frames": refused(bad_frames()),
+        "bad_tickets": bad_tickets(public[1]),
         "frames": [{"hex": encode(message).hex(), "type": type(message).__name__.lower()} for message in MESSAGES],
         "handshake": {
             "certificate": C,
+            "bodies": {name: body.decode("ascii") for name, body in bodies.items()},
             "client": public[0],
             "client_nonce": "11" * 32,
             "server": public[1],
             "server_nonce": "22" * 32,
-            "signatures": {
-                "client": client.sign(signed["client"]).hex(),
-                "server": server.sign(signed["server"]).hex(),
-            },
+            "signatures": signatures,
             "signed": {side: data.decode("ascii") for side, data in signed.items()},
             "space": A,
         },
@@ -200,6 +281,10 @@ def peers() -> Value:
         "iroh": {
             "binding": binding(bytes.fromhex(public[1]), bytes.fromhex(public[0])),
             "client": public[0],
+            "exchange": {
+                "answer_hex": (REPLY.pack(200, len(answer)) + answer).hex(),
+                "ask_hex": (REQUEST.pack(ASK, len(question)) + question).hex(),
+            },
             "server": public[1],
             "ticket": {
                 "addresses": over_iroh.addresses,

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from conjoin.errors import ProtocolError
+from conjoin.errors import BadTicketError, ProtocolError
 from conjoin.sync.messages import FRAME_BYTES_MAX, Found, Offer, decode, encode
-from conjoin.sync.peers import answering, lines
+from conjoin.sync.peers import answering, handshake, lines
 from conjoin.sync.peers.handshake import Transcript
-from conjoin.sync.peers.iroh_runtime import binding
-from conjoin.sync.peers.ticket import parse_ticket
+from conjoin.sync.peers.iroh_runtime import ASK, REPLY, REQUEST, binding
+from conjoin.sync.peers.ticket import Ticket, parse_ticket
 from tests.unit.spec_reader import Refused, read_frame
 
 TOP = Path(__file__).parents[2]
@@ -128,6 +128,52 @@ def test_the_handshake() -> None:
         assert Transcript(**{name: given[name] for name in names}).signed_by(side) == signed
 
 
+def test_the_bodies_of_the_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = VECTORS["handshake"]
+    bodies = {name: text.encode("ascii") for name, text in given["bodies"].items()}
+    client, server = given["client_nonce"], given["server_nonce"]
+    space, signatures = given["space"], given["signatures"]
+    plain = {
+        "greet": {"key": given["client"], "nonce": client, "protocol": "conjoin/handshake/1", "space": space},
+        "greet_answer": {"nonce": server, "signature": signatures["server"]},
+        "prove": {"invite": VECTORS["invite"]["secret"], "nonce": server, "signature": signatures["client"]},
+        "prove_answer": {"token": "33" * 32},
+    }
+    assert bodies == {name: json.dumps(value, separators=(",", ":")).encode() for name, value in plain.items()}
+    nonces = iter((client, server))
+    monkeypatch.setattr(handshake.secrets, "token_hex", lambda _: next(nonces))
+    ticket = Ticket(("192.0.2.7:1",), given["server"], given["certificate"], space, VECTORS["invite"]["secret"])
+    caller = handshake.Caller(ticket, Key(b"client"))
+    admitted: list[tuple[str, str]] = []
+    door = handshake.Door(
+        Key(b"server"), space, given["certificate"], lambda *shown: admitted.append(shown), lambda: 0.0
+    )
+    assert caller.greeting() == bodies["greet"]
+    assert door.welcome(bodies["greet"]) == bodies["greet_answer"]
+    assert caller.proof(bodies["greet_answer"]) == bodies["prove"]
+    assert door.proven(bodies["prove"]) == given["client"]
+    assert admitted == [(given["client"], VECTORS["invite"]["secret"])]
+    assert caller.token(bodies["prove_answer"]) == "33" * 32
+
+
+class Key:
+    """One of the two keys, made from its side's name."""
+
+    def __init__(self, side: bytes) -> None:
+        self._private = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(side).digest())
+        self.public = self._private.public_key().public_bytes_raw().hex()
+
+    def sign(self, data: bytes) -> bytes:
+        return self._private.sign(data)
+
+
+@pytest.mark.parametrize("vector", VECTORS["bad_tickets"], ids=lambda vector: vector["why"])
+def test_tickets_that_are_refused(vector: dict[str, str]) -> None:
+    with pytest.raises(BadTicketError) as caught:
+        parse_ticket(vector["text"])
+    assert caught.value.code == vector["code"] == "E506"
+
+
 def test_the_ticket_and_the_invite() -> None:
     given = dict(VECTORS["ticket"])
     text = given.pop("text")
@@ -150,3 +196,14 @@ def test_the_binding_to_a_connection_of_iroh() -> None:
     assert hashlib.sha256(b"conjoin/iroh/1\n" + server + client).hexdigest() == given["binding"]
     assert binding(server, client) == given["binding"] != binding(client, server)
     assert r"`conjoin/iroh/1\n`" in PAGE
+
+
+def test_a_message_over_iroh() -> None:
+    given = VECTORS["iroh"]["exchange"]
+    ask, answer = bytes.fromhex(given["ask_hex"]), bytes.fromhex(given["answer_hex"])
+    assert (ask[0], int.from_bytes(ask[1:5], "big")) == (3, len(ask) - 5)
+    assert (int.from_bytes(answer[:2], "big"), int.from_bytes(answer[2:6], "big")) == (200, len(answer) - 6)
+    assert read_frame(ask[5:])[0] == {"type": "take"}
+    assert read_frame(answer[6:])[0]["type"] == "taken"
+    assert REQUEST.unpack(ask[: REQUEST.size]) == (ASK, len(ask) - REQUEST.size)
+    assert REPLY.unpack(answer[: REPLY.size]) == (200, len(answer) - REPLY.size)
