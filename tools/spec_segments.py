@@ -33,9 +33,12 @@ class Space:
     def twin(self, of: Operation) -> Operation:
         """Another operation of the same author and seq."""
         seen = Log.founded_by(self.genesis)
-        for operation in self.chains[of.author][: of.seq]:
-            seen.offer(operation)
-        return self.write(WRITER, "note", {"twin": True}, seen)
+        for operation in self._log.operations():
+            if operation.author != of.author or operation.seq < of.seq:
+                seen.offer(operation)
+        twin = self.write(WRITER, "note", {"twin": True}, seen)
+        assert (twin.seq, twin.prev) == (of.seq, of.prev)
+        return twin
 
 
 def text_of(operations: Sequence[Operation]) -> str:
@@ -103,6 +106,7 @@ def bad(space: Space, chain: Sequence[Operation], other: Sequence[Operation]) ->
         ("E301", "one operation more", name, whole + chain[5].envelope.decode("ascii") + "\n", 1),
         ("E301", "no line break at the end", name, whole[:-1], 1),
         ("E301", "a line break more at the end", name, whole + "\n", 1),
+        ("E301", "something after the last line break", name, whole + "x", 1),
         ("E301", "a line break at the beginning", name, "\n" + whole, 1),
         ("E301", "nothing", name, "", 1),
         ("E301", "two operations in the other order", name, "".join([lines[1], lines[0], *lines[2:]]), 1),

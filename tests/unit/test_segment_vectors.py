@@ -17,6 +17,8 @@ from conjoin.store.memory import MemoryStore
 from conjoin.sync import synchronise
 from conjoin.sync.remotes import MemoryRemote
 from conjoin.testing.histories import Signer, found
+from conjoin.wire import canonical
+from conjoin.wire.digest import sha256
 from conjoin.wire.objects import parse_segment
 from conjoin.wire.segment import SEGMENT_BYTES_MAX, SEGMENT_OPERATIONS_MAX
 
@@ -106,6 +108,39 @@ def test_other_names_are_passed_over(name: str) -> None:
     log, refused = visited({name: VECTORS["good"][0]["text"].encode("ascii")})
     assert not refused
     assert len(log) == 1
+
+
+@pytest.mark.parametrize("count", [SEGMENT_OPERATIONS_MAX, SEGMENT_OPERATIONS_MAX + 1])
+def test_a_segment_has_at_most_so_many_operations(count: int) -> None:
+    """Too long for a vector."""
+    writer, prev = Signer("member"), None
+    envelopes: list[bytes] = []
+    for seq in range(count):
+        fields = {
+            "author": writer.key,
+            "body": {},
+            "deps": [] if seq else [GENESIS.id],
+            "prev": prev,
+            "seq": seq,
+            "space": GENESIS.id,
+            "type": "note",
+            "version": 1,
+        }
+        payload = canonical.encode(fields)
+        prev = sha256(payload)
+        envelopes.append(writer.seal(payload))
+    data = b"".join(envelope + b"\n" for envelope in envelopes)
+    name = f"seg/{writer.key}/0000000000-{count - 1:010d}-{prev}"
+    if count == SEGMENT_OPERATIONS_MAX:
+        assert read_by_the_page(name, data) == [operation.id for operation in read_segment(name, data)]
+        check_object(name, data)
+        return
+    with pytest.raises(Refused) as refused:
+        read_by_the_page(name, data)
+    for check in (read_segment, check_object):
+        with pytest.raises(DamagedObjectError) as caught:
+            check(name, data)
+        assert caught.value.code == refused.value.code
 
 
 def test_limits_are_those_of_the_page() -> None:
