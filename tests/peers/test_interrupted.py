@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from urllib3 import HTTPResponse
 
 import conjoin.store.files as files_room
 import conjoin.sync.pace as pace
+import conjoin.sync.peers.https as https_room
 import conjoin.sync.peers.lines as lines_room
 from conjoin.errors import ConjoinError, DiskFullError, RemoteError, UnreachableError
 from conjoin.replica import Replica
@@ -34,11 +35,13 @@ from tests.peers.world import (
     CONJOIN,
     ENVIRONMENT,
     FULL,
+    Proxy,
     Server,
     assert_same_objects,
     copy_replica,
     free_port,
     key_of,
+    member_of,
     objects,
     proxied,
     write_model,
@@ -300,6 +303,43 @@ def test_an_answer_that_drips_is_left(founder: Path, member: Path, monkeypatch: 
     assert 0.5 <= time.monotonic() - began < 2.0
     assert line.where in caught.value.what
     assert "run the command again" in (caught.value.hint or "")
+
+
+class SlowLine(Proxy):
+    """Carries so many bytes a second, and takes no more ahead than a line that is far away would."""
+
+    BYTES_PER_SECOND = 800_000
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+        self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+
+    def _carry(self, source: socket.socket, target: socket.socket, bent: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(4096):
+                time.sleep(len(data) / self.BYTES_PER_SECOND)
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_leaf_goes_over_a_slow_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It moves all the time, though as a whole it takes longer than the other side may be idle."""
+    for room in (https_room, lines_room):
+        monkeypatch.setattr(room, "IDLE_SECONDS", 1.5)
+    base = write_model(folder / "big.safetensors", 2, tensors=1, tensor_bytes=2 * 1024 * 1024)
+    Replica.init(folder / "far", base).close()
+    giver = member_of(folder / "far", folder / "near")
+    Replica.open(giver).add(write_model(folder / "tuned.safetensors", 3, tensors=1, tensor_bytes=2 * 1024 * 1024))
+    with Serving(folder / "far") as serving, closing(SlowLine(int(serving.address.rpartition(":")[2]))) as line:
+        ticket = replace(serving.ticket, addresses=(f"127.0.0.1:{line.port}",))
+        began = time.monotonic()
+        report = Replica.open(giver).sync(str(ticket))
+    assert time.monotonic() - began > 1.5
+    assert report.failure is None and not report.refused
+    assert_same_objects(folder / "far", giver)
 
 
 def test_a_connection_on_which_nothing_moves_is_probed(founder: Path, member: Path) -> None:

@@ -3,6 +3,7 @@
 Proxies of the environment (HTTPS_PROXY, NO_PROXY) are used; they carry what they cannot read.
 """
 
+import io
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ OK = 200
 _PIECE_BYTES = 256 * 1024
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """In seconds and times: a cable that is pulled while a peer thinks is noticed in half a minute."""
+_UNSENT = {"TCP_NOTSENT_LOWAT": 128 * 1024}
+"""In bytes: the system takes no more than it soon can send, or what is slow would look as if it stood still."""
 
 
 class HttpsLine(TicketLine):
@@ -110,7 +113,7 @@ class HttpsLine(TicketLine):
 
     def _post(self, path: str, body: bytes, size_bytes_max: int, thinking_s: float) -> bytes:
         """The answer to one request, read no further than allowed."""
-        headers = {"accept-encoding": "identity", "user-agent": "conjoin"}
+        headers = {"accept-encoding": "identity", "content-length": str(len(body)), "user-agent": "conjoin"}
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
         # Until a connection has sent its first request, what bounds connecting bounds sending too.
@@ -121,7 +124,7 @@ class HttpsLine(TicketLine):
                 self._base + path,
                 redirect=False,
                 retries=False,
-                body=body,
+                body=io.BytesIO(body),  # goes out in pieces: what TLS sends at once has one limit of time as a whole
                 headers=headers,
                 timeout=timeout,
                 preload_content=False,
@@ -178,7 +181,7 @@ class HttpsLine(TicketLine):
 
 
 def _socket_options() -> list[tuple[int, int, int]]:
-    """No waiting for more to send, and probes of a connection on which nothing moves, where the system has them."""
-    here = {name: value for name, value in _KEEP_ALIVE.items() if hasattr(socket, name)}
-    probes = [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in here.items()]
-    return [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *probes]
+    """No waiting for more to send, and where the system has them, probes and a small queue of what is not yet sent."""
+    here = {name: value for name, value in (_KEEP_ALIVE | _UNSENT).items() if hasattr(socket, name)}
+    more = [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in here.items()]
+    return [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *more]
