@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,8 +66,9 @@ def clone_from_place(
 
     remote = open_remote(source)
     genesis = choose_space(discover_spaces(remote), space)
-    with new_home(path) as home:
+    with new_home(path, resuming=genesis.id) as home:
         signing_key = _provide_key(home, key)
+        home.keep = True
         let_in(signing_key.public)
         store = home.open_store()
         store.put(genesis.name, genesis.envelope)
@@ -83,11 +85,12 @@ def clone_from_peer(ticket: str, path: Path, *, key: Path | None, progress: Prog
     """See `Replica.clone`."""
     from conjoin.sync import dial, synchronise_with
     from conjoin.sync.known import remember_met
+    from conjoin.sync.peers.ticket import parse_ticket
 
-    with new_home(path) as home:
+    with new_home(path, resuming=parse_ticket(ticket).space) as home:
         signing_key = _provide_key(home, key)
         store = home.open_store()
-        with dial(ticket, signing_key) as peer:
+        with dial(ticket, _Shown(signing_key, home)) as peer:
             log, keep = Log(peer.space), _keep_in(store)
             report = synchronise_with(log, store, peer, push=False, persist_operation=keep, progress=progress)
         if not log.has(log.space):
@@ -105,14 +108,33 @@ def _keep_in(store: ReplicaStore) -> Callable[[Operation], None]:
     return lambda operation: store.put(operation.name, operation.envelope)
 
 
+class _Shown:
+    """A key that is kept from when it is shown to a peer, who may let it in and will not do so twice."""
+
+    def __init__(self, key: SigningKey, home: Home) -> None:
+        self.public = key.public
+        self._key = key
+        self._home = home
+
+    def sign(self, data: bytes) -> bytes:
+        """See `SigningKey`."""
+        self._home.keep = True
+        return self._key.sign(data)
+
+
 def _provide_key(home: Home, key: Path | None) -> SigningKey:
-    """Load the user's key, or make one inside the new replica."""
-    return load_key(key) if key is not None else create_key(home.key)
+    """Load the user's key, or that of an earlier attempt, or make one inside the new replica."""
+    if key is None:
+        with suppress(KeyFileError):
+            return load_key(home.key)
+    home.key.unlink(missing_ok=True)
+    return create_key(home.key) if key is None else load_key(key)
 
 
 def _configure(home: Home, log: Log, signing_key: SigningKey, key: Path | None) -> None:
     """Make the replica in `home` one of the log's space, unless its key has written there already."""
     if log.head_of(signing_key.public) is not None:
+        home.keep = False
         raise KeyFileError(
             f"key {signing_key.public[:12]} writes in this space already, from another replica",
             where=str(signing_key.path),

@@ -181,7 +181,8 @@ class Replica:
                 a replica, and what else it needs follows with a sync.
 
         Raises:
-            RemoteError, ReplicaExistsError, KeyFileError, StoreError: see there. Nothing is left behind.
+            RemoteError, ReplicaExistsError, KeyFileError, StoreError: see there. What came, and a new key that was
+                shown to a peer, stay in `path` for the next attempt to clone the same space; otherwise nothing does.
         """
         from conjoin.sync import is_ticket
 
@@ -469,12 +470,14 @@ class Replica:
             progress: told about the bytes of content that move.
 
         Raises:
+            UsageError: the source is this replica itself.
             RemoteError, WrongSpaceError: the source cannot be used.
         """
         from conjoin.sync import dial, is_ticket, open_remote, rehearse
         from conjoin.sync.known import remember_failed, remember_met
 
         place = os.fspath(source)
+        self._require_another(place)
         if dry_run and is_ticket(source):
             with dial(source, self._own_key.load(), self.space) as peer:
                 return rehearse(self.log, self.store, peer)
@@ -854,6 +857,20 @@ class Replica:
             check_instance(self._home.instance)
             self._own_key = OwnKey(self._home, self._home.read_config()[1])  # another process may have taken a new one
             yield
+
+    def _require_another(self, source: str) -> None:
+        """Refuse what a sync with would move nothing, and would be remembered as a peer."""
+        from conjoin.sync import is_ticket
+        from conjoin.sync.peers.ticket import parse_ticket
+
+        if is_ticket(source):
+            if parse_ticket(source).key == self.key:
+                raise UsageError(
+                    "the ticket is of this replica itself, or of one that it is a copy of",
+                    hint="give it to another replica; a copy takes a key of its own by `conjoin rekey`",
+                )
+        elif Path(source).is_dir() and any(os.path.samefile(source, own) for own in (self.path, self._home.path)):
+            raise UsageError("this is the replica itself", where=source, hint="name another replica or a meeting place")
 
     def _named(self, prefix: str) -> list[Digest]:
         """The contributions that a prefix names: one by its digest, or all visible ones of an author by the key.

@@ -8,6 +8,7 @@ import shutil
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -39,7 +40,7 @@ from conjoin.sync.peers.iroh_runtime import DEFAULT_RELAY, NO_RELAY, provide_end
 from conjoin.sync.peers.iroh_server import IrohServer
 from conjoin.sync.peers.server import PeerServer
 from conjoin.sync.peers.sessions import Visitor
-from conjoin.sync.peers.ticket import IrohAddress, Ticket, parse_address, parse_relay
+from conjoin.sync.peers.ticket import IrohAddress, Ticket, parse_address, parse_bind, parse_relay
 from conjoin.wire.digest import Digest
 
 LOCK_SECONDS = 2.0
@@ -48,6 +49,8 @@ INVITE_LOCK_SECONDS = 20.0
 ROOM_LEFT_BYTES = 64 * 1024 * 1024
 """Free space that content from peers leaves alone."""
 TRANSPORTS = ("https", "iroh")
+TURNED_AWAY_TOLD, TURNED_AWAY_SECONDS = 10, 60.0
+"""So many peers that may not ask are told of in so long."""
 
 
 class Serving:
@@ -61,13 +64,15 @@ class Serving:
         addresses: `host:port` for the ticket, where peers reach it otherwise than at `bind`.
         invite_seconds: also give a one-time invite, good for so long; None gives none.
         tell: called when a peer's session begins and when it ends, from another thread.
+        turned_away: called with the key of a peer that may not ask, and why, from another thread; only now and then
+            where strangers come often.
 
     Raises:
         NoReplicaError, CopiedReplicaError, KeyFileError: the replica cannot be served.
         NotPermittedError: an invite was asked for, and this replica's key is not an admin's.
         MissingExtraError: the packages for it are not installed.
         UnreachableError: nothing can listen at `bind`, or no relay answers.
-        BadTicketError: `relay` or one of `addresses` is none.
+        BadTicketError: `bind`, `relay` or one of `addresses` is none.
     """
 
     def __init__(
@@ -80,8 +85,10 @@ class Serving:
         addresses: Sequence[str] = (),
         invite_seconds: float | None = None,
         tell: Callable[[Visitor], None] = lambda _: None,
+        turned_away: Callable[[str, str], None] = lambda _key, _why: None,
     ) -> None:
-        self._served = served = _Served(Path(path).absolute())
+        parse_bind(bind)
+        self._served = served = _Served(Path(path).absolute(), turned_away)
         self._tell = tell
         given = tuple(parse_address(address) for address in addresses)
         if relay not in (NO_RELAY, DEFAULT_RELAY):
@@ -108,6 +115,7 @@ class Serving:
                 undone.pop_all()
             self._servers.append(endpoint)
             self.address = self.address or endpoint.address
+        self.is_open = served.is_open
         self.ticket = Ticket(reached, served.signer.public, digest, served.space, invite, iroh)
         self._remembering = ThreadPoolExecutor(1, thread_name_prefix="conjoin-remember")
 
@@ -132,8 +140,10 @@ class Serving:
 class _Served:
     """One replica as the server of peers sees it; several threads use it at once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, turned_away: Callable[[str, str], None]) -> None:
         self._path = path
+        self._turned_away = turned_away
+        self._turned_away_at: deque[float] = deque(maxlen=TURNED_AWAY_TOLD)
         self.home = Home.of(path)
         check_instance(self.home.instance)
         self.space, key_path = self.home.read_config()
@@ -143,6 +153,11 @@ class _Served:
         self._log = self._kept.log
         self._invites = Invites(self.home.local / "invites.json")
         self._lock = threading.RLock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every key is admitted."""
+        return views.policy(self._log).open
 
     @property
     def operations(self) -> int:
@@ -162,8 +177,18 @@ class _Served:
             may_invite = views.members(self._log).get(self.signer.public) == "admin"
         if not (invite and may_invite and self._used(invite)):
             what = "the invite was used, has ended, or is none" if invite else "it has no invite"
+            self._tell_turned_away(key, what)
             raise NotAMemberError(f"key {key} is not a member of this closed space, and {what}")
         patiently(INVITE_LOCK_SECONDS, lambda: self._let_in(key))
+
+    def _tell_turned_away(self, key: str, why: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            told = self._turned_away_at
+            if len(told) == TURNED_AWAY_TOLD and told[0] > now - TURNED_AWAY_SECONDS:
+                return
+            told.append(now)
+        self._turned_away(key, why)
 
     def _let_in(self, key: str) -> None:
         with Replica.open(self._path) as replica:

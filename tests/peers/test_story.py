@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -16,13 +20,18 @@ from conjoin.errors import (
     NotPermittedError,
     PeerRefusedError,
     UnreachableError,
+    UsageError,
     WrongPeerError,
     WrongSpaceError,
 )
 from conjoin.replica import Replica
-from conjoin.serving import Serving
+from conjoin.serving import TURNED_AWAY_TOLD, Serving
+from conjoin.store.home import is_replica
+from conjoin.store.keys import load_key
+from conjoin.sync import SyncReport
 from conjoin.sync.peers.ticket import parse_ticket
 from tests.peers.world import (
+    SMALL_BYTES,
     Server,
     assert_same_objects,
     conjoin,
@@ -50,7 +59,7 @@ def test_two_laptops(folder: Path) -> None:
         assert (again["objects_in"], again["objects_out"]) == (0, 0)
         text = conjoin("clone", server.ticket, folder / "three", "--json", status=6)
         assert json.loads(text)["error"]["code"] == "E505", "the invite was used"
-        assert not (folder / "three").exists()
+        assert not is_replica(folder / "three")
     for side in (one, two):
         conjoin("-C", side, "resolve", "weight_average", "-o", folder / f"{side.name}-merged")
     first, second = (folder / f"{side.name}-merged" / "model.safetensors" for side in (one, two))
@@ -97,7 +106,8 @@ def test_strangers_and_wrong_peers_are_refused_before_anything_is_read(founder: 
         with pytest.raises(PeerRefusedError, match="not a member") as refused:
             Replica.clone(str(serving.ticket), folder / "stranger")
         assert "--invite" in (refused.value.hint or "")
-        assert not (folder / "stranger").exists() and objects(founder) == before
+        assert objects(founder) == before
+        assert list((folder / "stranger" / ".conjoin-new" / "leaf").iterdir()) == [], "its key is kept, to be invited"
         with pytest.raises(WrongSpaceError):
             Replica.open(foreign).sync(str(serving.ticket))
         elsewhere = replace(serving.ticket, addresses=impostor.ticket.addresses)
@@ -115,6 +125,106 @@ def test_strangers_and_wrong_peers_are_refused_before_anything_is_read(founder: 
     assert gone.value.retryable and "conjoin serve" in (gone.value.hint or "")
     with pytest.raises(BadTicketError):
         Replica.clone(str(serving.ticket)[:-9], folder / "bad")
+    assert not any((folder / name).exists() for name in ("gone", "bad")), "no key was shown"
+
+
+class Cut:
+    """Progress that breaks the command off when so many bytes have come."""
+
+    def __init__(self, after_bytes: int, kill: bool = False) -> None:
+        self._left_bytes = after_bytes
+        self._kill = kill
+
+    def start(self, what: str, total_bytes: int) -> None:
+        pass
+
+    def advance(self, done_bytes: int) -> None:
+        self._left_bytes -= done_bytes
+        if self._left_bytes <= 0:
+            if self._kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise KeyboardInterrupt
+
+
+HALF_BYTES = 30 * SMALL_BYTES
+
+
+@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("way", ["peer", "place"])
+def test_a_clone_that_was_broken_off_goes_on_with_the_same_key(
+    founder: Path, folder: Path, way: str, kill: bool
+) -> None:
+    target, place = folder / "new", folder / "place"
+    place.mkdir()
+    Replica.open(founder).sync(place)
+    with Serving(founder, invite_seconds=60.0) as serving:
+        source = str(serving.ticket) if way == "peer" else str(place)
+        if kill:
+            code = (
+                f"from conjoin.replica import Replica; from tests.peers.test_story import Cut; "
+                f"Replica.clone({source!r}, {str(target)!r}, progress=Cut({HALF_BYTES}, kill=True))"
+            )
+            assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                Replica.clone(source, target, progress=Cut(HALF_BYTES))
+        key = load_key(target / ".conjoin-new" / "local" / "key").public
+        reports: list[SyncReport] = []
+        made = Replica.clone(source, target, tell=reports.append)
+    assert (made.key, made.role) == (key, "member" if way == "peer" else None)
+    assert reports[0].skipped_in.size_bytes >= HALF_BYTES - 4 * SMALL_BYTES
+    assert made.status().missing == () and made.fsck().damage == ()
+    assert not (target / ".conjoin-new").exists() and not (target / ".conjoin" / "local" / "resuming").exists()
+
+
+def test_what_serve_says_to_and_of_those_who_are_no_members(founder: Path, folder: Path) -> None:
+    with Server(founder, quiet=False) as server:
+        said = server.line("conjoin -C DIR sync")
+        server.line("makes nobody a member")
+        ticket = said.split()[-1]
+        conjoin("clone", ticket, folder / "new", status=6)
+        key = load_key(folder / "new" / ".conjoin-new" / "local" / "key").public
+        assert f"key {key} was turned away: it is not a member" in server.line("turned away")
+    turned_away: list[str] = []
+    with Serving(founder, turned_away=lambda key, _: turned_away.append(key)) as serving:
+        for _ in range(TURNED_AWAY_TOLD + 2):
+            with pytest.raises(PeerRefusedError):
+                Replica.clone(str(serving.ticket), folder / "new")
+    assert turned_away == [key] * TURNED_AWAY_TOLD
+    for options in (("--bind", "127.0.0.1:99999"), ("--bind", "localhost"), ("--invite", "--expires", "0s")):
+        status = 6 if "--bind" in options else 2
+        told = json.loads(conjoin("-C", founder, "serve", *options, "--json", status=status))
+        assert told["error"]["code"] in ("E506", "E111") and told["error"]["hint"]
+
+
+def test_a_replica_does_not_sync_with_itself(founder: Path) -> None:
+    with Serving(founder) as serving:
+        for source in (serving.ticket, founder, founder / ".conjoin"):
+            with pytest.raises(UsageError, match="itself"):
+                Replica.open(founder).sync(str(source))
+    assert Replica.open(founder).peers() == ()
+
+
+def test_who_is_refused_is_let_in_by_the_key_that_was_named(founder: Path, folder: Path) -> None:
+    with Serving(founder) as serving:
+        with pytest.raises(PeerRefusedError) as refused:
+            Replica.clone(str(serving.ticket), folder / "new")
+        (key,) = re.findall(r"[0-9a-f]{64}", refused.value.what)
+        Replica.open(founder).invite(key)
+        assert Replica.clone(str(serving.ticket), folder / "new").key == key
+
+
+def test_what_is_left_of_another_space_is_cleared(founder: Path, folder: Path) -> None:
+    other = Replica.init(folder / "other", write_model(folder / "m9.safetensors", 9))
+    with pytest.raises(KeyboardInterrupt):
+        Replica.clone(founder, folder / "new", progress=Cut(HALF_BYTES))
+    key = load_key(folder / "new" / ".conjoin-new" / "local" / "key").public
+    assert Replica.clone(other.path, folder / "new").key != key
+    assert objects(folder / "new", "leaf") == objects(folder / "other", "leaf")
+    with pytest.raises(KeyboardInterrupt):
+        Replica.clone(founder, folder / "newer", progress=Cut(HALF_BYTES))
+    Replica.init(folder / "newer", folder / "m9.safetensors")
+    assert objects(folder / "newer", "leaf") == objects(folder / "other", "leaf")
 
 
 def test_only_an_admin_gives_invites(member: Path) -> None:

@@ -51,21 +51,30 @@ def conjoin(*arguments: str | Path, status: int = 0) -> str:
 class Server:
     """A real `conjoin serve`."""
 
-    def __init__(self, replica: Path, *options: str) -> None:
+    def __init__(self, replica: Path, *options: str, quiet: bool = True) -> None:
         self.replica = replica
         self._options = options
+        self._quiet = quiet
         self.process: subprocess.Popen[str]
         self.ticket = ""
         self.errors = replica.parent / f"{replica.name}-errors"
 
     def start(self) -> Server:
-        command = [*CONJOIN, "-C", str(self.replica), "-q", "serve", *self._options]
+        quiet = ["-q"] if self._quiet else []
+        command = [*CONJOIN, "-C", str(self.replica), *quiet, "serve", *self._options]
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=ENVIRONMENT)
-        assert self.process.stdout is not None
-        self.ticket = self.process.stdout.readline().strip()
-        assert self.ticket.startswith("conjoin:"), self.errors.read_text()
+        if self._quiet:
+            self.ticket = self.line("conjoin:")
         return self
+
+    def line(self, words: str) -> str:
+        """The next line that it writes with these words in it."""
+        assert self.process.stdout is not None
+        while line := self.process.stdout.readline():
+            if words in line:
+                return line.strip()
+        raise AssertionError(self.errors.read_text())
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Container, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +20,10 @@ HINT_MAKE = "`conjoin init DIR --base CHECKPOINT` makes a replica; `-C DIR` name
 
 
 class Home:
-    """A replica's own folder: immutable objects, and under `local/` what never leaves it."""
+    """A replica's own folder: immutable objects, and under `local/` what never leaves it.
+
+    `keep` is of one that is being built: see `new_home`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,6 +36,8 @@ class Home:
         self.reading = self.local / "reading"
         self.dialling = self.local / "dialling"
         self.peers = self.local / "peers.json"
+        self.resuming = self.local / "resuming"
+        self.keep = False
 
     @classmethod
     def of(cls, directory: Path) -> "Home":
@@ -134,8 +139,14 @@ def find_replica(start: Path) -> Path:
 
 
 @contextmanager
-def new_home(directory: Path) -> Generator[Home]:
-    """Build a home beside its final name and move it into place at the end; an error leaves nothing behind.
+def new_home(directory: Path, resuming: str = "") -> Generator[Home]:
+    """Build a home beside its final name and move it into place at the end.
+
+    Args:
+        directory: of the new replica.
+        resuming: what the home will be of, where its key may be known to others, or its leaves came from others, before
+            it is whole. Both are found here again by the next attempt for the same, if `keep` of the home was set.
+            Otherwise an error leaves nothing behind, and what a killed process left is cleared.
 
     Raises:
         ReplicaExistsError: the directory holds a replica already, or is a file.
@@ -151,10 +162,15 @@ def new_home(directory: Path) -> Generator[Home]:
         with ReplicaLock(home.lock):  # of two that build here at once, one is told so
             try:
                 _refuse_replica(directory)
-                _clear(home)  # what a killed one left
+                resumed = resuming != "" and home.resuming.is_file() and home.resuming.read_text("utf-8") == resuming
+                _clear(home, {home.lock, home.resuming, home.key, home.path / "leaf"} if resumed else {home.lock})
                 for name in ("local/tmp", "local/inplace", "ops", "manifest", "leaf"):
-                    (home.path / name).mkdir()
+                    (home.path / name).mkdir(exist_ok=True)
+                home.keep = resumed
+                if resuming and not resumed:
+                    home.resuming.write_text(resuming, "utf-8")
                 yield home
+                home.resuming.unlink(missing_ok=True)
                 create_instance(home.instance)
                 _sync_directory(home.path)
                 home.path.rename(directory / HOME)
@@ -162,10 +178,11 @@ def new_home(directory: Path) -> Generator[Home]:
                 if not existed:
                     _sync_directory(directory.parent)
             except BaseException:
-                shutil.rmtree(home.path, ignore_errors=True)
-                if not existed:
-                    with suppress(OSError):
-                        directory.rmdir()
+                if not home.keep:
+                    shutil.rmtree(home.path, ignore_errors=True)
+                    if not existed:
+                        with suppress(OSError):
+                            directory.rmdir()
                 raise
 
 
@@ -176,12 +193,12 @@ def _refuse_replica(directory: Path) -> None:
         )
 
 
-def _clear(home: Home) -> None:
-    """Remove everything in an unfinished home but the lock."""
+def _clear(home: Home, kept: Container[Path]) -> None:
+    """Remove everything in an unfinished home but what is `kept`."""
     for child in (*home.path.iterdir(), *home.local.iterdir()):
-        if child.is_dir() and child != home.local:
+        if child.is_dir() and child != home.local and child not in kept:
             shutil.rmtree(child)
-        elif child.is_file() and child != home.lock:
+        elif child.is_file() and child not in kept:
             child.unlink()
 
 

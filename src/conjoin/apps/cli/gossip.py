@@ -19,8 +19,10 @@ from conjoin.apps.cli.serving import (
     Relay,
     Transport,
     described,
+    inviting,
     panel,
     transports,
+    turning,
     until_interrupted,
     visit,
 )
@@ -101,8 +103,9 @@ def gossip(
             transports=transports(transport, relay),
             relay=relay,
             addresses=address or (),
-            invite_seconds=duration(expires) if invite else None,
+            invite_seconds=inviting(expires) if invite else None,
             tell=screen.came,
+            turned_away=screen.turned_away,
         )
         with serving, screen, suppress(KeyboardInterrupt):
             screen.begin(serving, name, expires if invite else "", known + len(peers or ()))
@@ -173,6 +176,11 @@ class _Screen:
             self._gossip.came(visitor.key)
         if not (self._shell.as_json or self._shell.quiet):
             self._line(visit(visitor))
+
+    def turned_away(self, key: str, why: str) -> None:
+        """Tell of a peer that may not ask; from another thread."""
+        if not (self._shell.as_json or self._shell.quiet):
+            self._line(turning(key, why))
 
     def round(self, found: "Round") -> None:
         """Tell what came of a round."""

@@ -88,7 +88,6 @@ def serve(
     With `--transport iroh` peers are dialled by key, also through NAT where a relay is named: the relay passes on what
     it cannot read, and learns both addresses, when and how much. Needs `pip install 'conjoin[p2p]'`, there as here.
     """
-    from conjoin.apps.cli.upkeep import duration
     from conjoin.serving import Serving
 
     shell = Shell.of(ctx, where, as_json, quiet)
@@ -102,6 +101,12 @@ def serve(
                 show([visit(visitor)])
                 sys.stdout.flush()
 
+    def turned_away(key: str, why: str) -> None:
+        if not (shell.as_json or shell.quiet):
+            with printing:
+                sys.stdout.write(turning(key, why) + "\n")
+                sys.stdout.flush()
+
     with until_interrupted() as ended:
         with shell.replica() as replica:
             path, name = replica.path, replica.name
@@ -111,8 +116,9 @@ def serve(
             transports=transports(transport, relay),
             relay=relay,
             addresses=address or (),
-            invite_seconds=duration(expires) if invite else None,
+            invite_seconds=inviting(expires) if invite else None,
             tell=tell,
+            turned_away=turned_away,
         )
         with serving:
             with printing:
@@ -124,6 +130,20 @@ def serve(
                 sys.stdout.flush()
             while not ended.wait(0.5):  # a signal is noticed between two waits, whatever the system
                 pass
+
+
+def inviting(expires: str) -> float:
+    """How many seconds an invite is good for.
+
+    Raises:
+        UsageError: it is no time, or none at all.
+    """
+    from conjoin.apps.cli.upkeep import duration
+
+    seconds = duration(expires)
+    if seconds <= 0:
+        raise UsageError(f"--expires is {expires!r}", hint="name a time above zero, such as 24h")
+    return seconds
 
 
 @contextmanager
@@ -177,8 +197,17 @@ def panel(serving: "Serving", name: str, expires: str) -> Iterable[Any]:
     yield f"serving space {short(ticket.space)}{named} at {', '.join(ticket.places)}"
     if expires:
         yield f"the ticket makes one new member, within {expires}: give it to nobody else"
-    yield from ("", "  on the other machine, once:", f"conjoin clone {ticket} DIR", "")
-    yield from ("  and then as often as you like:", f"conjoin -C DIR sync {ticket.without_invite}", "")
+    if expires or serving.is_open:
+        yield from ("", "  on the other machine, once:", f"conjoin clone {ticket} DIR", "")
+        yield from ("  and then as often as you like:", f"conjoin -C DIR sync {ticket.without_invite}", "")
+    else:
+        yield from ("", "  in a member's replica, as often as it likes:", f"conjoin -C DIR sync {ticket}", "")
+        yield "this ticket makes nobody a member: one with --invite does, or `conjoin invite KEY`"
+
+
+def turning(key: str, why: str) -> str:
+    """What is said of a peer that may not ask."""
+    return f"{time.strftime('%H:%M:%S')} key {key} was turned away: it is not a member, and {why}"
 
 
 def visit(visitor: "Visitor") -> str:

@@ -130,8 +130,8 @@ class TicketLine(Line):
             what, hint = "it knows nothing of this session", f"it may have been started anew; {RUN_AGAIN}"
         elif code == "E406":
             hint = (
-                "ask for a ticket with an invite (`conjoin serve --invite`), or let an admin run `conjoin invite KEY`; "
-                "if one did, the peer has to sync before it knows"
+                "ask for a ticket with an invite (`conjoin serve --invite`), or let an admin run `conjoin invite KEY`, "
+                "and run the same command again; if one did, the peer has to sync before it knows"
             )
         else:
             hint = "ask for a new ticket"

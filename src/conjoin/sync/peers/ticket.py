@@ -150,6 +150,19 @@ def parse_address(text: object) -> str:
     return match[0]
 
 
+def parse_bind(text: str) -> str:
+    """Return `text` as where to listen: an address of this machine, whose port may be 0 for any free one.
+
+    Raises:
+        BadTicketError: it is none.
+    """
+    host, _, port = text.rpartition(":")
+    if port != "0":
+        return parse_address(text)
+    parse_address(f"{host}:1")
+    return text
+
+
 def parse_relay(text: object) -> str:
     """Return `text` as the URL of a relay.
 
