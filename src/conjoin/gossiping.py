@@ -76,7 +76,9 @@ class Gossip:
             ticket = parse_ticket(source)
             if ticket.space != self._replica.space:
                 what = f"this replica is of space {self._replica.space[:12]}, the ticket is for {ticket.space[:12]}"
-                raise WrongSpaceError(what, where=ticket.where)
+                raise WrongSpaceError(
+                    what, where=ticket.where, hint="gossip with replicas of one space; `-C DIR` names another replica"
+                )
 
     def pause(self) -> float:
         """How many seconds to wait before the next round."""

@@ -15,9 +15,13 @@ import pytest
 from conjoin.apps.cli import run
 from conjoin.replica import Replica
 from conjoin.store.instance import create_instance
+from conjoin.sync.peers.ticket import Ticket
+from conjoin.wire.digest import Digest
 from tests.e2e.refusal import check_refused, contents
 from tests.e2e.shell import InProcess
 from tests.unit.places import small_disk
+
+KEY = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +167,7 @@ def test_sources_that_are_none(here: InProcess, made: Path, tmp_path: Path) -> N
     check_refused(here.run(*alice, "sync", made / "north.safetensors"), "E501", "north.safetensors")
     check_refused(here.run(*alice, "sync", made / "base"), "E501", "base")
     check_refused(here.run(*alice, "sync", "nonsense://bucket/prefix"), "E501", "s3://bucket/prefix")
+    check_refused(here.run(*alice, "sync", ""), "E111", "SOURCE")
     (tmp_path / "empty").mkdir()
     check_refused(here.run("clone", tmp_path / "empty", tmp_path / "new"), "E502")
     assert not (tmp_path / "new").exists()
@@ -179,15 +184,43 @@ def test_one_bad_source_does_not_stop_the_others(here: InProcess, made: Path, tm
 def test_another_space(here: InProcess, made: Path, tmp_path: Path) -> None:
     here.ok("init", tmp_path / "other", "--base", made / "base")
     before = contents(made / "alice")
-    check_refused(here.run("-C", made / "alice", "sync", tmp_path / "other"), "E402")
+    check_refused(here.run("-C", made / "alice", "sync", tmp_path / "other"), "E402", f" in {tmp_path / 'other'}")
     assert contents(made / "alice") == before
+    ticket = str(Ticket(("192.0.2.7:4433",), KEY, Digest("cd" * 32), Digest("ef" * 32)))
+    check_refused(here.run("-C", made / "alice", "sync", ticket), "E402", "`conjoin clone TICKET DIR`")
     here.ok("-C", tmp_path / "other", "add", made / "west.safetensors")
     here.ok("-C", tmp_path / "other", "resolve", "weight_average", "-o", tmp_path / "out")
     check_refused(here.run("-C", made / "alice", "verify", tmp_path / "out"), "E402", "-C DIR")
 
 
 def test_verify_without_a_receipt(here: InProcess, made: Path) -> None:
-    check_refused(here.run("-C", made / "alice", "verify", made / "base"), "E305", "conjoin.json", hint=False)
+    check_refused(here.run("-C", made / "alice", "verify", made / "base"), "E305", "conjoin.json: no such file")
+
+
+def test_messages_speak_no_python(here: InProcess, made: Path, tmp_path: Path) -> None:
+    alice = ["-C", made / "alice"]
+    for result in (
+        here.run(*alice, "sync", "conjoin:AAAAA"),
+        here.run(*alice, "sync", "conjoin:_w"),
+        here.run(*alice, "sync", "conjoin:e30x"),
+        here.run(*alice, "invite", "ssh-ed25519 AAAAA"),
+        here.run(*alice, "verify", made / "base"),
+        here.run(*alice, "resolve", "ties", "--dtype", "INT", "-o", tmp_path / "out"),
+        here.run(*alice, "resolve", "ada_merging", "--asset", made / "base", "-o", tmp_path / "out"),
+    ):
+        for word in ("Errno", "codec", "base64-encoded", "Value error", "Invalid", "(char "):
+            assert word not in result.stderr, result.stderr
+        assert "error[E" in result.stderr
+
+
+def test_numbers_agree_with_their_nouns(here: InProcess, made: Path, tmp_path: Path) -> None:
+    alice = ["-C", made / "alice"]
+    result = here.run(*alice, "resolve", "ties", "--memory", "1", "-o", tmp_path / "out")
+    check_refused(result, "E112", " bytes or more")
+    here.ok(*alice, "resolve", "weight_average", "-o", tmp_path / "out")
+    config = tmp_path / "out" / "config.json"
+    config.write_text(config.read_text() + " ")
+    check_refused(here.run(*alice, "verify", tmp_path / "out"), "E304", ", 1 difference:")
 
 
 def test_no_replica(here: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

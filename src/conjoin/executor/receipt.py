@@ -10,7 +10,7 @@ from typing import Any, Self
 from conjoin.errors import MalformedOperationError, MalformedReceiptError, RecipeError
 from conjoin.plan import Plan, Recipe
 from conjoin.plan.layout import RECEIPT_NAME, is_beside
-from conjoin.store.files import NotRegularError, read_whole, translated_os_errors
+from conjoin.store.files import NotRegularError, read_whole, reason, translated_os_errors
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest, parse_digest, tagged
 from conjoin.wire.manifest import name_problem
@@ -152,7 +152,7 @@ class Receipt:
             data = read_whole(file, RECEIPT_BYTES_MAX)
         except (OSError, NotRegularError) as cause:
             raise MalformedReceiptError(
-                f"there is no receipt {RECEIPT_NAME}: {cause}",
+                f"there is no receipt {RECEIPT_NAME}: {reason(cause)}",
                 where=str(file),
                 hint="name the folder that `conjoin resolve` made",
             ) from cause

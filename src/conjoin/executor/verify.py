@@ -49,9 +49,10 @@ def check_output(
         *_check_tensors(checkpoint, receipt, plan, progress),
     ]
     if problems:
+        differences = "1 difference" if len(problems) == 1 else f"{len(problems)} differences"
         more = [f"… and {len(problems) - _LISTED_MAX} more"] if len(problems) > _LISTED_MAX else []
         raise VerificationError(
-            f"the merged checkpoint is not what its receipt says, {len(problems)} differences:\n"
+            f"the merged checkpoint is not what its receipt says, {differences}:\n"
             + "\n".join(f"  {line}" for line in problems[:_LISTED_MAX] + more),
             where=str(folder),
             hint="the files were changed after the merge, or the disk damaged them; resolve again",

@@ -55,7 +55,7 @@ def worker_count(threads: int | None, memory_bytes: int | None, cost_bytes: int,
     if cost_bytes > budget:
         raise MemoryBudgetError(
             f"the memory budget of {budget} bytes is too small: {what} needs {cost_bytes} bytes",
-            hint=f"give a budget of at least {cost_bytes} bytes ({-(-cost_bytes // 2**20)} MiB)",
+            hint=f"give a budget of {cost_bytes} bytes or more",
         )
     return min(wanted, budget // cost_bytes) if cost_bytes else wanted
 

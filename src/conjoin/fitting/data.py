@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from conjoin.errors import BadDataError, MissingFileError
 from conjoin.fitting.machine import Tensor, quiet, torch, transformers
-from conjoin.store.files import NotRegularError, read_whole
+from conjoin.store.files import NotRegularError, read_whole, reason
+from conjoin.wire import canonical
 from conjoin.wire.safetensors import parse_header
 
 DATA_BYTES_MAX = 4 * 1024 * 1024 * 1024
@@ -126,7 +127,7 @@ def _bytes_of(path: Path) -> bytes:
     except FileNotFoundError as cause:
         raise MissingFileError("there is no such file", where=str(path), hint="check `--data`") from cause
     except (NotRegularError, OSError) as cause:
-        raise BadDataError(f"the data cannot be read: {cause}", where=str(path)) from cause
+        raise BadDataError(f"the data cannot be read: {reason(cause)}", where=str(path)) from cause
     if content is None:
         _refuse(f"the data is over the limit of {DATA_BYTES_MAX} bytes", str(path), "give fewer examples")
     return content
@@ -192,7 +193,7 @@ def _read_line(line: bytes, at: str) -> tuple[str, int | None]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as cause:
-        raise BadDataError(f"it is not JSON: {cause}", where=at, hint=_TEXT_FORM) from cause
+        raise BadDataError(f"it is not JSON: {canonical.unread(cause)}", where=at, hint=_TEXT_FORM) from cause
     if not isinstance(value, dict) or not isinstance(value.get("text"), str):
         _refuse("it is not an object with a `text`", at, _TEXT_FORM)
     label = value.get("label")

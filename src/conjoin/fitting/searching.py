@@ -17,6 +17,7 @@ from conjoin.fitting.search import GENETIC_POPULATION, Genes, Score, Search, cma
 from conjoin.memory import space_of
 from conjoin.progress import SILENT, Progress
 from conjoin.replica import Replica
+from conjoin.store.files import reason
 from conjoin.strategies.base import find_strategy
 from conjoin.wire import canonical
 from conjoin.wire.asset import Asset
@@ -231,5 +232,5 @@ def _digest(path: str | os.PathLike[str]) -> Digest:
             return Digest(hashlib.file_digest(stream, "sha256").hexdigest())
     except OSError as cause:
         raise MissingFileError(
-            f"the data cannot be read: {cause}", where=os.fspath(path), hint="check the path of --data"
+            f"the data cannot be read: {reason(cause)}", where=os.fspath(path), hint="check the path of --data"
         ) from cause

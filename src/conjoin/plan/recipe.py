@@ -367,5 +367,5 @@ def read_recipe(data: bytes) -> Recipe:
     try:
         value = json.loads(data.decode("utf-8"), parse_float=str, parse_constant=str)
     except (ValueError, RecursionError) as cause:
-        raise BadRecipeError(f"the recipe is not JSON: {cause}") from cause
+        raise BadRecipeError(f"the recipe is not JSON: {canonical.unread(cause)}") from cause
     return Recipe.from_json(value)

@@ -238,8 +238,9 @@ def side_tasks(step: Step, name: str, shape: tuple[int, ...], sources: Sequence[
     for wanted in step.side_cars:
         bare = [source.digest for source in sources if wanted.extra not in source.extras]
         if bare:
+            lacking = "1 contribution carries" if len(bare) == 1 else f"{len(bare)} contributions carry"
             raise MissingSidecarError(
-                f"{step.strategy} needs the side-car `{wanted.extra}`, and {len(bare)} contributions carry none",
+                f"{step.strategy} needs the side-car `{wanted.extra}`, and {lacking} none",
                 where="\n".join(bare),
                 hint=f"make it with `conjoin stats {wanted.extra}` and add the contribution with "
                 f"`--extra {wanted.extra}=FILE`",

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from conjoin.errors import MissingFileError, WrongAssetError
-from conjoin.store.files import NotRegularError, read_whole
+from conjoin.store.files import NotRegularError, read_whole, reason
 from conjoin.wire.asset import ASSET_BYTES_MAX, Asset, asset_file
 
 
@@ -19,7 +19,9 @@ def read_asset(path: str | os.PathLike[str]) -> Asset:
     try:
         data = read_whole(Path(path), ASSET_BYTES_MAX)
     except (OSError, NotRegularError) as cause:
-        raise MissingFileError(f"the asset cannot be read: {cause}", where=str(path), hint="check the path") from cause
+        raise MissingFileError(
+            f"the asset cannot be read: {reason(cause)}", where=str(path), hint="check the path"
+        ) from cause
     if data is None:
         raise WrongAssetError(f"the file is over {ASSET_BYTES_MAX} bytes, no asset is", where=str(path))
     try:

@@ -41,24 +41,28 @@ class NotRegularError(Exception):
     """The path is a symlink, directory, device or pipe; `args[0]` says which."""
 
 
+def reason(cause: OSError | NotRegularError) -> str:
+    """Why a file could not be read, in the words of a message."""
+    return os.strerror(cause.errno).lower() if isinstance(cause, OSError) and cause.errno else str(cause)
+
+
 def translated(cause: OSError, where: str | os.PathLike[str]) -> StoreError:
     """The error of ours that says what the operating system refused."""
     named = cause.filename if isinstance(cause.filename, str) else os.fspath(where)
-    reason = os.strerror(cause.errno) if cause.errno else str(cause)
     if cause.errno in _READ_ONLY:
         return ReadOnlyError(
-            f"the directory cannot be written: {reason.lower()}",
+            f"the directory cannot be written: {reason(cause)}",
             where=named,
             hint="check the owner and permissions, or whether the disk is mounted read-only",
         )
     if cause.errno in _FULL:
         return DiskFullError(
-            f"the disk is full: {reason.lower()}; what was half-written has been removed",
+            f"the disk is full: {reason(cause)}; what was half-written has been removed",
             where=named,
             hint="free space, raise the quota or file size limit, and run the command again",
         )
     return DeviceError(
-        f"the operating system failed: {reason.lower()}",
+        f"the operating system failed: {reason(cause)}",
         where=named,
         hint="check the disk and the path, then run the command again",
     )

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from conjoin.errors import MalformedCheckpointError, MissingFileError, RefusedFormatError, UnsafePathError
 from conjoin.store.files import NotRegularError, read_whole
 from conjoin.store.formats import format_of_name
+from conjoin.wire import canonical
 from conjoin.wire.manifest import TENSORS_MAX, name_problem
 
 INDEX = "model.safetensors.index.json"
@@ -65,7 +66,8 @@ def _load(folder: Path, where: Path) -> dict[str, Any]:
     try:
         document = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as cause:
-        raise MalformedCheckpointError(f"the index is not JSON: {cause}", where=str(where), hint=_AGAIN) from cause
+        what = f"the index is not JSON: {canonical.unread(cause)}"
+        raise MalformedCheckpointError(what, where=str(where), hint=_AGAIN) from cause
     if not isinstance(document, dict):
         _refuse("the index is not a JSON object", where)
     return document

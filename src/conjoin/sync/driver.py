@@ -15,6 +15,7 @@ from conjoin.errors import (
     RemoteError,
     SeveralSpacesError,
     UnreachableError,
+    WrongSpaceError,
 )
 from conjoin.log import Log, Operation, parse, views
 from conjoin.progress import SILENT, Progress
@@ -153,7 +154,9 @@ class Drive:
                     answer = self.answer(steps.send(answer))
             except StopIteration:
                 pass
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, WrongSpaceError) and error.where:
+                    error.where += f" in {shown(self._remote.where)}"
                 self.stop.set()
                 self._pool.shutdown(wait=True, cancel_futures=True)
                 raise

@@ -58,12 +58,25 @@ def decode(data: bytes, what: str = "document") -> Json:
             _refuse_floats_and_depth(value)
         same = _encode(value) == data
     except (ValueError, RecursionError) as cause:
-        raise MalformedOperationError(f"{what} is not JSON: {cause}") from cause
+        raise MalformedOperationError(f"{what} is not JSON: {unread(cause)}") from cause
     except MalformedOperationError as cause:
         raise MalformedOperationError(f"{what} is not canonical JSON: {cause.what}") from cause
     if not same:
         raise MalformedOperationError(f"{what} is not canonical JSON: encoding its value again gives other bytes")
     return value
+
+
+def unread(cause: ValueError | RecursionError) -> str:
+    """Why bytes are not JSON, in the words of a message."""
+    match cause:
+        case json.JSONDecodeError():
+            return f"{cause.msg[:1].lower()}{cause.msg[1:]} (line {cause.lineno}, column {cause.colno})"
+        case UnicodeDecodeError():
+            return f"byte {cause.start} is not of a text in UTF-8"
+        case RecursionError():
+            return "it nests too deep"
+        case _:
+            return str(cause)
 
 
 def _refuse_number(text: str) -> Json:

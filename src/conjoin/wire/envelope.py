@@ -59,7 +59,7 @@ def unseal(envelope: bytes) -> tuple[bytes, str, bytes]:
         payload, signature = binascii.a2b_base64(parts[3]), binascii.a2b_base64(parts[17])
         author = parts[13].decode("ascii")
     except ValueError as cause:
-        raise MalformedOperationError(f"not an envelope with one payload and one signature: {cause}") from cause
+        raise MalformedOperationError("not an envelope with an author, a payload and a signature") from cause
     if _spell(payload, author, signature) != envelope:
         raise MalformedOperationError("envelope is not canonical: spelling its parts again gives other bytes")
     if "\\" in author:

@@ -107,7 +107,7 @@ def parse_public_key(text: str) -> str:
     try:
         blob = base64.b64decode(words[1], validate=True)
     except (binascii.Error, ValueError) as cause:
-        raise BadKeyError(f"the key in {words[1]!r:.80} is not base64: {cause}", hint=_HINT) from cause
+        raise BadKeyError(f"the key in {words[1]!r:.80} is not base64, or was cut", hint=_HINT) from cause
     prefix = _blob(b"")[:-4] + KEY_BYTES.to_bytes(4, "big")
     if not blob.startswith(prefix) or len(blob) != len(prefix) + KEY_BYTES or _base64(blob) != words[1]:
         raise BadKeyError(f"the key in {words[1]!r:.80} is not one {KEY_TYPE} key of {KEY_BYTES} bytes", hint=_HINT)

@@ -12,6 +12,7 @@ from math import prod
 from typing import Self
 
 from conjoin.errors import DamagedObjectError, MalformedOperationError
+from conjoin.wire import canonical
 from conjoin.wire.digest import LEAF_BYTES, Digest, is_digest, leaf_sizes, merkle_root, merkle_root_of
 from conjoin.wire.dtype import DTYPES, Dtype
 
@@ -158,7 +159,7 @@ def _read(data: bytes) -> Manifest:
     try:
         value = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as cause:
-        raise MalformedOperationError(f"it is not JSON: {cause}") from cause
+        raise MalformedOperationError(f"it is not JSON: {canonical.unread(cause)}") from cause
     if not isinstance(value, dict) or set(value) != {"format", "tensors"} or value["format"] != FORMAT:
         raise MalformedOperationError(f"it is not a {FORMAT} document")
     if not isinstance(value["tensors"], list) or len(value["tensors"]) > TENSORS_MAX:

@@ -11,6 +11,7 @@ from math import prod
 from typing import Any, NoReturn
 
 from conjoin.errors import MalformedCheckpointError, UnsupportedDtypeError
+from conjoin.wire.canonical import unread
 from conjoin.wire.dtype import DTYPES
 from conjoin.wire.manifest import TENSORS_MAX, name_problem, shape_problem
 
@@ -156,7 +157,9 @@ def _read_json(text: bytes, where: str) -> dict[str, Any]:
             parse_constant=_no_number,
         )
     except (ValueError, RecursionError) as cause:
-        raise MalformedCheckpointError(f"the header is not strict JSON: {cause}", where=where, hint=_AGAIN) from cause
+        raise MalformedCheckpointError(
+            f"the header is not strict JSON: {unread(cause)}", where=where, hint=_AGAIN
+        ) from cause
     return document
 
 

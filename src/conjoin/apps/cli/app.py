@@ -146,5 +146,5 @@ def _usage(error: Exception, *, as_json: bool) -> int:
     if type(error).__name__ == "NoArgsIsHelpError" and context is not None and not as_json:
         sys.stderr.write(context.get_help() + "\n")
         return UsageError.exit_status
-    what = message[:1].lower() + message[1:].rstrip(".")
+    what = message[:1].lower() + message[1:].rstrip(".").replace(": Value error, ", ": ")
     return report(UsageError(what, where=path, hint=f"`{path} --help` shows what it takes"), as_json=as_json)

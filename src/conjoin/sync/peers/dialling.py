@@ -56,7 +56,9 @@ def dial(ticket: str | os.PathLike[str], signer: Signer, space: Digest | None = 
     read: Ticket = parse_ticket(os.fspath(ticket))
     if space is not None and read.space != space:
         raise WrongSpaceError(
-            f"this replica is of space {space[:12]}, the ticket is for {read.space[:12]}", where=read.where
+            f"this replica is of space {space[:12]}, the ticket is for {read.space[:12]}",
+            where=read.where,
+            hint="use it in a replica of that space; `conjoin clone TICKET DIR` makes one",
         )
     with ExitStack() as held:
         peer = TicketPeer(_line(read, signer, held))

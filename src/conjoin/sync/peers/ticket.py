@@ -134,7 +134,7 @@ def parse_ticket(text: str) -> Ticket:
             iroh,
         )
     except (TrustError, binascii.Error) as cause:
-        what = cause.what if isinstance(cause, TrustError) else str(cause)
+        what = cause.what if isinstance(cause, TrustError) else "a part of its end is missing"
         raise BadTicketError(f"the ticket cannot be read: {what}", hint=_HINT) from cause
 
 
