@@ -46,6 +46,7 @@ from tests.peers.world import (
     proxied,
     write_model,
 )
+from tests.places.servers import dripping
 
 LEAVES = 60
 TRANSPORTS = pytest.mark.parametrize("transport", ["https", "iroh"])
@@ -140,6 +141,28 @@ def test_a_server_killed_in_the_middle(founder: Path, member: Path, push: bool) 
         assert (again.objects_out if push else again.objects_in) == len(lacking) + 1, "leaves; operation or manifest"
         assert not again.refused and again.failure is None
         assert_same_objects(founder, member)
+
+
+@pytest.mark.parametrize("way", ["pulled", "pushed"])
+def test_a_leaf_whose_likeness_is_damaged_there_moves_whole(founder: Path, member: Path, way: str) -> None:
+    tuned = load_file(founder.parent / "base.safetensors")
+    tuned["t000"] = tuned["t000"].copy()
+    tuned["t000"][0] += 1
+    save_file(tuned, founder.parent / "near.safetensors")
+    giver, taker = (founder, member) if way == "pulled" else (member, founder)
+    Replica.open(giver).add(founder.parent / "near.safetensors")
+    (entry, *_) = Replica.open(founder).inventory.manifest(Replica.open(founder).base).tensors
+    leaf = founder / ".conjoin" / leaf_name(entry.leaves[0])
+    data = bytearray(leaf.read_bytes())
+    data[-1] ^= 1
+    leaf.write_bytes(data)
+    with Serving(founder) as serving:
+        report = Replica.open(member).sync(str(serving.ticket))
+    assert (report.refused, report.failure, report.missing) == ((), None, ())
+    assert report.bytes_in + report.bytes_out > len(data), "whole, after a difference that was of no use"
+    assert Replica.open(taker).status().missing == () and len(Replica.open(taker).visible) == 1
+    assert [found.name for found in Replica.open(founder).fsck().damage] == [leaf_name(entry.leaves[0])]
+    assert Replica.open(member).fsck().damage == ()
 
 
 def test_a_bit_flipped_on_the_way_is_noticed_and_costs_one_question_more(founder: Path, member: Path) -> None:
@@ -303,6 +326,23 @@ def test_an_answer_that_drips_is_left(founder: Path, member: Path, monkeypatch: 
     assert 0.5 <= time.monotonic() - began < 2.0
     assert line.where in caught.value.what
     assert "run the command again" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nx: ", b"HTTP/1.1 200 OK\r\ncontent-length: 4000\r\n\r\n"])
+def test_a_head_or_body_that_drips_over_tls_is_left(
+    founder: Path, member: Path, head: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds the ticket's own certificate."""
+    with Serving(founder) as serving:
+        ticket = serving.ticket
+    monkeypatch.setattr(pace, "PATIENCE_SECONDS", 0.5)
+    certificate = founder / ".conjoin" / "local" / "certificate.pem"
+    with dripping(head, certificate) as endpoint:
+        line = HttpsLine(replace(ticket, addresses=(endpoint.removeprefix("https://"),)), key_of(member))
+        began = time.monotonic()
+        with pytest.raises(UnreachableError, match=r"too slow|in time"):
+            line.dial()
+        assert 0.5 <= time.monotonic() - began < 2.0
 
 
 class SlowLine(Proxy):

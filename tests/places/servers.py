@@ -7,6 +7,7 @@ import http.client
 import http.server
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -173,11 +174,16 @@ def bending(port: int, bend: Callable[[str, bytes], bytes]) -> Generator[str]:
 
 
 @contextmanager
-def dripping(head: bytes) -> Generator[str]:
+def dripping(head: bytes, tls: Path | None = None) -> Generator[str]:
     """A server that says `head` to every request and then a byte now and then, for ever; gives the endpoint."""
+    context = None
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls)
 
-    def drip(client: socket.socket) -> None:
-        with client, suppress(OSError):
+    def drip(line: socket.socket) -> None:
+        with line, suppress(OSError):
+            client = line if context is None else context.wrap_socket(line, server_side=True)
             while not client.recv(1 << 16).endswith((b"\r\n\r\n", b"}")):
                 pass
             client.sendall(head)
@@ -194,7 +200,7 @@ def dripping(head: bytes) -> Generator[str]:
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         over.set()
         listening.shutdown(socket.SHUT_RDWR)

@@ -17,6 +17,7 @@ from conjoin.sync.peers.handshake import MESSAGE_BYTES_MAX, Caller, Signer
 from conjoin.sync.peers.lines import CONNECT_SECONDS, RUN_AGAIN, THINKING_SECONDS, TicketLine
 from conjoin.sync.peers.ticket import Ticket
 from conjoin.sync.remotes.extras import package
+from conjoin.sync.remotes.limits import PacedAnswer
 
 if TYPE_CHECKING:
     import urllib3
@@ -78,7 +79,7 @@ class HttpsLine(TicketLine):
         proxies = getproxies()
         proxy = proxies.get("https") or proxies.get("all")
         if proxy is None or proxy_bypass(urlsplit(self._base).hostname or ""):
-            return self._urllib3.PoolManager(**wanted)
+            return self._paced(self._urllib3.PoolManager(**wanted))
         url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         headers: dict[str, str] = {}
         if url.username is not None:
@@ -86,10 +87,23 @@ class HttpsLine(TicketLine):
             headers = self._urllib3.make_headers(proxy_basic_auth=name)
         try:
             place = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
-            return self._urllib3.ProxyManager(place, proxy_headers=headers, **wanted)
+            return self._paced(self._urllib3.ProxyManager(place, proxy_headers=headers, **wanted))
         except (ValueError, AssertionError) as cause:  # socks, or no URL
             what = f"{self.where} cannot be reached through the proxy of the environment: {cause}"
             raise UnreachableError(what, where=self._base, hint="HTTPS_PROXY names an http:// proxy") from cause
+
+    def _paced(self, pool: "urllib3.PoolManager") -> "urllib3.PoolManager":
+        """A pool whose connections read no answer that comes too slowly, from its first byte on."""
+        urllib3 = self._urllib3
+
+        class Connection(urllib3.connection.HTTPSConnection):
+            response_class = PacedAnswer
+
+        class Connections(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Connection
+
+        pool.pool_classes_by_scheme = pool.pool_classes_by_scheme | {"https": Connections}
+        return pool
 
     def _shake_hands(self) -> None:
         caller = Caller(self._ticket, self._signer)

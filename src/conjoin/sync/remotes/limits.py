@@ -1,4 +1,4 @@
-"""Keeps places on a network to the pace of `sync.pace` where client libraries know no such limit; retries nothing."""
+"""Keeps what answers over a network to the pace of `sync.pace` where libraries know no such limit; retries nothing."""
 
 import http.client
 import io
@@ -66,23 +66,25 @@ def opener() -> urllib.request.OpenerDirector:
 
 
 class _Paced(io.RawIOBase):
-    """What a socket receives from now on, as long as it keeps the pace."""
+    """What a socket receives, as long as it keeps the pace; its own limit says how long the first byte may take."""
 
     def __init__(self, raw: io.RawIOBase, line: socket.socket) -> None:
         self._raw = raw
         self._line = line
-        self._began = time.monotonic()
+        self._began = 0.0
         self._moved_bytes = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        left = pace.seconds_left(self._began, self._moved_bytes)
-        if left <= 0:
-            raise TimeoutError("too slow")
-        self._line.settimeout(left)
+        if self._moved_bytes:
+            left = pace.seconds_left(self._began, self._moved_bytes)
+            if left <= 0:
+                raise TimeoutError("too slow")
+            self._line.settimeout(left)
         moved_bytes = cast("int | None", self._raw.readinto(buffer))  # pyright: ignore[reportAttributeAccessIssue]
+        self._began = self._began or time.monotonic()
         self._moved_bytes += moved_bytes or 0
         return moved_bytes
 
@@ -91,18 +93,20 @@ class _Paced(io.RawIOBase):
         super().close()
 
 
-class _Answer(http.client.HTTPResponse):
+class PacedAnswer(http.client.HTTPResponse):
+    """An answer whose head and body keep the pace; reading raises TimeoutError where they do not."""
+
     def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
         self.fp = io.BufferedReader(_Paced(self.fp.detach(), sock))
 
 
 class _Connection(http.client.HTTPConnection):
-    response_class = _Answer
+    response_class = PacedAnswer
 
 
 class _SecureConnection(http.client.HTTPSConnection):
-    response_class = _Answer
+    response_class = PacedAnswer
 
 
 class _Plain(urllib.request.HTTPHandler):
