@@ -143,28 +143,6 @@ def test_a_server_killed_in_the_middle(founder: Path, member: Path, push: bool) 
         assert_same_objects(founder, member)
 
 
-@pytest.mark.parametrize("way", ["pulled", "pushed"])
-def test_a_leaf_whose_likeness_is_damaged_there_moves_whole(founder: Path, member: Path, way: str) -> None:
-    tuned = load_file(founder.parent / "base.safetensors")
-    tuned["t000"] = tuned["t000"].copy()
-    tuned["t000"][0] += 1
-    save_file(tuned, founder.parent / "near.safetensors")
-    giver, taker = (founder, member) if way == "pulled" else (member, founder)
-    Replica.open(giver).add(founder.parent / "near.safetensors")
-    (entry, *_) = Replica.open(founder).inventory.manifest(Replica.open(founder).base).tensors
-    leaf = founder / ".conjoin" / leaf_name(entry.leaves[0])
-    data = bytearray(leaf.read_bytes())
-    data[-1] ^= 1
-    leaf.write_bytes(data)
-    with Serving(founder) as serving:
-        report = Replica.open(member).sync(str(serving.ticket))
-    assert (report.refused, report.failure, report.missing) == ((), None, ())
-    assert report.bytes_in + report.bytes_out > len(data), "whole, after a difference that was of no use"
-    assert Replica.open(taker).status().missing == () and len(Replica.open(taker).visible) == 1
-    assert [found.name for found in Replica.open(founder).fsck().damage] == [leaf_name(entry.leaves[0])]
-    assert Replica.open(member).fsck().damage == ()
-
-
 def test_a_bit_flipped_on_the_way_is_noticed_and_costs_one_question_more(founder: Path, member: Path) -> None:
     """TLS notices, the connection ends, and what was lost with it is asked again."""
     add(founder, 1)

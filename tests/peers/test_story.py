@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from conjoin.errors import (
     BadTicketError,
@@ -30,6 +31,7 @@ from conjoin.store.home import is_replica
 from conjoin.store.keys import load_key
 from conjoin.sync import SyncReport
 from conjoin.sync.peers.ticket import parse_ticket
+from conjoin.wire.objects import leaf_name
 from tests.peers.world import (
     SMALL_BYTES,
     Server,
@@ -247,3 +249,25 @@ def test_a_missing_extra_is_named(founder: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_place_that_is_taken_is_named(founder: Path) -> None:
     with Serving(founder) as serving, pytest.raises(UnreachableError, match="nothing can listen"):
         Serving(founder, bind=serving.address)
+
+
+@pytest.mark.parametrize("way", ["pulled", "pushed"])
+def test_a_leaf_whose_likeness_is_damaged_there_moves_whole(founder: Path, member: Path, way: str) -> None:
+    tuned = load_file(founder.parent / "base.safetensors")
+    tuned["t000"] = tuned["t000"].copy()
+    tuned["t000"][0] += 1
+    save_file(tuned, founder.parent / "near.safetensors")
+    giver, taker = (founder, member) if way == "pulled" else (member, founder)
+    Replica.open(giver).add(founder.parent / "near.safetensors")
+    (entry, *_) = Replica.open(founder).inventory.manifest(Replica.open(founder).base).tensors
+    leaf = founder / ".conjoin" / leaf_name(entry.leaves[0])
+    data = bytearray(leaf.read_bytes())
+    data[-1] ^= 1
+    leaf.write_bytes(data)
+    with Serving(founder) as serving:
+        report = Replica.open(member).sync(str(serving.ticket))
+    assert (report.refused, report.failure, report.missing) == ((), None, ())
+    assert report.bytes_in + report.bytes_out > len(data), "whole, after a difference that was of no use"
+    assert Replica.open(taker).status().missing == () and len(Replica.open(taker).visible) == 1
+    assert [found.name for found in Replica.open(founder).fsck().damage] == [leaf_name(entry.leaves[0])]
+    assert Replica.open(member).fsck().damage == ()

@@ -4,12 +4,14 @@ import secrets
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from functools import partial
 from threading import Event, Lock, local
 from typing import Any
 
 from conjoin.errors import (
     ConjoinError,
+    DamagedObjectError,
     EmptySourceError,
     IntegrityError,
     RemoteError,
@@ -271,7 +273,12 @@ class Drive:
 
     def _pull_leaf(self, leaf: WantedLeaf) -> ConjoinError | None:
         try:
-            data = self._arrived(leaf)
+            try:
+                data = self._arrived(leaf)
+            except DamagedObjectError:
+                if leaf.like is None or not isinstance(self._remote, Peer):
+                    raise
+                data = self._arrived(replace(leaf, like=None))  # what it is like may be damaged there
         except (RemoteError, IntegrityError) as error:
             return error
         self._store.put(leaf.name, data)

@@ -7,6 +7,7 @@ from typing import Protocol
 from conjoin.errors import (
     BusyPeerError,
     ConjoinError,
+    DamagedObjectError,
     IntegrityError,
     MissingObjectError,
     PeerRefusedError,
@@ -110,7 +111,7 @@ class Peer:
 
     def put(self, name: str, data: bytes) -> None:
         """See `Remote`."""
-        self._put(Put(name, data))
+        self._taken(self.ask(Put(name, data)), name)
 
     def pull_leaf(self, leaf: WantedLeaf, store: Store) -> tuple[bytes, int]:
         """A leaf, unverified, and how many bytes travelled: fewer, where both sides have one like it.
@@ -135,13 +136,12 @@ class Peer:
         like = _like(leaf, store)
         packed = encode_delta(data, like[0], like[1].item_bytes) if like else None
         if like and packed is not None:
-            try:
-                self._put(Put(leaf.name, packed, like[1]))
-            except MissingObjectError:
-                pass  # the other side does not have that leaf
-            else:
+            answer = self.ask(Put(leaf.name, packed, like[1]))
+            if not (isinstance(answer, Refused) and answer.code in (MissingObjectError.code, DamagedObjectError.code)):
+                self._taken(answer, leaf.name)
                 return len(packed)
-        self._put(Put(leaf.name, data))
+            # The other side does not have what the leaf is like, or has it damaged.
+        self._taken(self.ask(Put(leaf.name, data)), leaf.name)
         return len(data)
 
     def _object(self, question: Get) -> Object:
@@ -152,12 +152,12 @@ class Peer:
             raise ProtocolError("what came is not what was asked for", where=question.name)
         return answer
 
-    def _put(self, question: Put) -> None:
-        answer = self.ask(question)
+    def _taken(self, answer: Answer, name: str) -> None:
+        """Return if an object that was given was taken."""
         if isinstance(answer, Refused):
-            raise self._refusal(answer, question.name)
+            raise self._refusal(answer, name)
         if not isinstance(answer, Wanted):
-            raise ProtocolError(f"{type(answer).__name__} is no answer to an object", where=question.name)
+            raise ProtocolError(f"{type(answer).__name__} is no answer to an object", where=name)
 
     def _refusal(self, answer: Refused, name: str) -> ConjoinError:
         if answer.code == MissingObjectError.code:
