@@ -39,10 +39,11 @@ def test_two_sites_meet_in_a_bucket(
     north, south = tmp_path / "north", tmp_path / "south"
     here.ok("init", north, "--base", models / "base")
     here.ok("-C", north, "add", models / "north.safetensors")
-    assert "sent 2 operations" in here.ok("-C", north, "sync", place)
+    begun = here.ok("-C", north, "sync", place)
+    assert "sent 2 operations" in begun and "a new meeting place is begun" in begun
     key = here.ok("-q", "clone", place, south).strip()
     here.ok("-C", north, "invite", key)
-    here.ok("-C", north, "sync", place)
+    assert "begun" not in here.ok("-C", north, "sync", place)
     here.ok("-C", south, "sync", place)
     here.ok("-C", south, "add", models / "south.safetensors", "--weight", "2")
     here.ok("-C", south, "sync", place)

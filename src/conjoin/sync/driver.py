@@ -180,6 +180,7 @@ class Drive:
             failure=outcome.failure,
             root_there=outcome.root_there,
             lacking_there=outcome.lacking_there,
+            begun=outcome.begun,
             skipped_in=outcome.skipped_in,
             skipped_out=outcome.skipped_out,
         )

@@ -47,6 +47,7 @@ class Outcome:
     failure: ConjoinError | None = None
     root_there: Digest | None = None
     lacking_there: int | None = None
+    begun: bool = False
     skipped_in: Skipped = NOTHING_SKIPPED
     skipped_out: Skipped = NOTHING_SKIPPED
 

@@ -35,8 +35,9 @@ class SyncReport:
     the base and its files that are not complete here; `failure` is why the remote could not be written, if it could
     not: everything that was pulled before is kept; `key_used_elsewhere` names an operation that this replica's key has
     signed somewhere else; `root_there` is the root that a live peer stated at the end; `lacking_there` counts the
-    operations here that the other side did not have at the end, None where that was not looked at; `skipped_in` and
-    `skipped_out` are what earlier syncs, or other content, had brought here and there of content that moved.
+    operations here that the other side did not have at the end, None where that was not looked at; `begun` says that a
+    place held no operation before; `skipped_in` and `skipped_out` are what earlier syncs, or other content, had brought
+    here and there of content that moved.
     """
 
     source: str
@@ -54,5 +55,6 @@ class SyncReport:
     key_used_elsewhere: str | None = None
     root_there: Digest | None = None
     lacking_there: int | None = None
+    begun: bool = False
     skipped_in: Skipped = NOTHING_SKIPPED
     skipped_out: Skipped = NOTHING_SKIPPED

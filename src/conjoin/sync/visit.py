@@ -319,6 +319,7 @@ def _push(log: Log, complete: Mapping[Digest, Manifest], there: _There, outcome:
         outcome.failure = yield Push(packed.name, packed.data)
         if outcome.failure is not None:
             return
+        outcome.begun = not (there.operations or there.segments or there.settled)
         outcome.operations_out += len(packed.operations)
         outcome.lacking_there = len(lacking) - outcome.operations_out
     for evidence in evidence_of(log, ((fork.author, fork.seq) for fork in views.forks(log))):

@@ -255,6 +255,8 @@ def sync(report: "SyncReport", *, dry_run: bool = False) -> Iterable[Any]:
     received = _moved(receive, report.operations_in, report.objects_in, report.bytes_in)
     sent = _moved(send, report.operations_out, report.objects_out, report.bytes_out)
     yield f"{report.source}: {', '.join(filter(None, (received, sent))) or 'nothing new'}"
+    if report.begun:
+        yield "  there was nothing of this space before: a new meeting place is begun"
     for where, skipped in (("here", report.skipped_in), ("there", report.skipped_out)):
         if skipped.objects:
             already = "was" if skipped.objects == 1 else "were"
