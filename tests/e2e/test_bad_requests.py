@@ -213,6 +213,24 @@ def test_messages_speak_no_python(here: InProcess, made: Path, tmp_path: Path) -
         assert "error[E" in result.stderr
 
 
+def test_a_receipt_is_no_recipe_and_its_recipe_is_one(here: InProcess, made: Path, tmp_path: Path) -> None:
+    resolve = ["-C", made / "alice", "resolve"]
+    here.ok(*resolve, "ties", "-p", "density=0.3", "-o", tmp_path / "out")
+    receipt = tmp_path / "out" / "conjoin.json"
+    check_refused(here.run(*resolve, "--recipe", receipt, "-o", tmp_path / "again"), "E110", "jq .recipe")
+    (tmp_path / "recipe.json").write_text(json.dumps(json.loads(receipt.read_text())["recipe"]))
+    here.ok(*resolve, "--recipe", tmp_path / "recipe.json", "-o", tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(tmp_path / "out")
+
+
+def test_what_cannot_be_read_is_no_question_of_usage(
+    here: InProcess, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    check_refused(here.run("add", made / "west.safetensors"), "E111", "not readable", "hint: check its owner")
+    check_refused(here.run("-C", made / "alice", "status"), "E111", "not readable", "hint: check its owner")
+
+
 def test_numbers_agree_with_their_nouns(here: InProcess, made: Path, tmp_path: Path) -> None:
     alice = ["-C", made / "alice"]
     result = here.run(*alice, "resolve", "ties", "--memory", "1", "-o", tmp_path / "out")

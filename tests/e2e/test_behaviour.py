@@ -9,15 +9,34 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conjoin.apps.cli import run
+from conjoin.apps.cli import render, run
 from conjoin.apps.cli.options import assignments, parameters, size_in_bytes
-from conjoin.errors import UsageError
+from conjoin.errors import UnreachableError, UsageError
+from conjoin.sync import SyncReport
+from conjoin.wire.digest import Digest
 from tests.e2e.shell import InProcess
 
 CONJOIN = [sys.executable, "-m", "conjoin"]
+
+
+def said_of(**moved: object) -> list[str]:
+    """What `conjoin sync` prints of a report in which nothing moved but this."""
+    nothing = dict.fromkeys(
+        ("operations_in", "operations_out", "bytes_in", "bytes_out", "objects_in", "objects_out"), 0
+    )
+    fields: dict[str, Any] = {"source": "place", "refused": (), "waiting": 0, "missing": (), "root": Digest("0" * 64)}
+    return list(render.sync(SyncReport(**{**fields, **nothing, **moved})))
+
+
+def test_a_sync_says_what_moved() -> None:
+    assert said_of() == ["place: nothing new"]
+    assert said_of(failure=UnreachableError("the place does not answer")) == ["place: nothing moved"]
+    assert said_of(objects_out=1, bytes_out=300) == ["place: sent 1 object (300 B)"]
+    assert said_of(operations_in=1, objects_in=1, bytes_in=300) == ["place: received 1 operation (1 object, 300 B)"]
 
 
 @pytest.fixture(scope="module")

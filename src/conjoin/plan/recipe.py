@@ -368,4 +368,9 @@ def read_recipe(data: bytes) -> Recipe:
         value = json.loads(data.decode("utf-8"), parse_float=str, parse_constant=str)
     except (ValueError, RecursionError) as cause:
         raise BadRecipeError(f"the recipe is not JSON: {canonical.unread(cause)}") from cause
+    if isinstance(value, dict) and isinstance(value.get("recipe"), dict):
+        raise BadRecipeError(
+            "this is the receipt of a merge, and its recipe is a part of it",
+            hint="write that part to a file: `jq .recipe conjoin.json > recipe.json`",
+        )
     return Recipe.from_json(value)

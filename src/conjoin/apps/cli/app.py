@@ -147,4 +147,6 @@ def _usage(error: Exception, *, as_json: bool) -> int:
         sys.stderr.write(context.get_help() + "\n")
         return UsageError.exit_status
     what = message[:1].lower() + message[1:].rstrip(".").replace(": Value error, ", ": ")
-    return report(UsageError(what, where=path, hint=f"`{path} --help` shows what it takes"), as_json=as_json)
+    unreadable = what.endswith("is not readable")
+    hint = "check its owner and permissions" if unreadable else f"`{path} --help` shows what it takes"
+    return report(UsageError(what, where=path, hint=hint), as_json=as_json)

@@ -120,6 +120,7 @@ def retract(
         lines = [f"retracted contribution {done.contribution[:12]}"]
         if done.visible:
             lines.append("it stays visible through another author's add; its author or an admin can retract that one")
+        lines.append(f"next: {shell.command('sync SOURCE')}, so that the others learn of it")
         return lines
 
     shell.tell(done, brief=done.contribution, human=human)

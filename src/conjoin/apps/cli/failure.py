@@ -86,7 +86,7 @@ def interrupted(*, as_json: bool) -> int:
     # An interrupt that passed through code made from text, as a dataclass is, leaves a mark in the interpreter, by
     # which `python -m` ends as killed whatever the exit status; running other such code takes the mark away.
     exec("")
-    message = "interrupted: what was complete is kept, the same command can be run again"
+    message = "interrupted: what a replica has by now is kept, the same command can be run again"
     if as_json:
         sys.stdout.write(json.dumps({"error": {"what": message, "exit_status": INTERRUPTED_STATUS}}, indent=2) + "\n")
     else:

@@ -100,7 +100,13 @@ def register(app: typer.Typer) -> None:
 def resolve(
     ctx: typer.Context,
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="The checkpoint folder to make; must not exist.")
+        Path,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="OUT",
+            help="The checkpoint folder to make, with those above it; must not exist.",
+        ),
     ],
     strategy: Annotated[
         str | None,

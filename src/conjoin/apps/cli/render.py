@@ -155,7 +155,8 @@ def status(state: "Status") -> Iterable[Any]:
     if state.missing:
         yield f"{count(state.missing_objects, 'object')} missing: sync with a replica that has them before resolve"
         for content in state.missing:
-            yield f"  {content.what}: {count(content.objects, 'object')}, {size(content.size_bytes)}"
+            big = "of a size not known yet" if content.size_bytes is None else size(content.size_bytes)
+            yield f"  {content.what}: {count(content.objects, 'object')}, {big}"
     if state.key_unreadable is not None:
         yield state.key_unreadable
     if state.copied is not None:
@@ -205,7 +206,7 @@ def _lag(peer: "PeerInfo") -> str:
     has = f"{count(peer.behind, 'operation')} behind" if peer.behind else "everything"
     parts = [has if peer.met else "not known"]
     if peer.waiting:
-        parts.append(f"{peer.waiting:,} of it wait here")
+        parts.append(f"{peer.waiting:,} of it {'waits' if peer.waiting == 1 else 'wait'} here")
     if peer.failed:
         parts.append(f"failed {ago(peer.failed)}")
     return ", ".join(parts)
@@ -254,7 +255,8 @@ def sync(report: "SyncReport", *, dry_run: bool = False) -> Iterable[Any]:
     receive, send = ("would receive", "would send") if dry_run else ("received", "sent")
     received = _moved(receive, report.operations_in, report.objects_in, report.bytes_in)
     sent = _moved(send, report.operations_out, report.objects_out, report.bytes_out)
-    yield f"{report.source}: {', '.join(filter(None, (received, sent))) or 'nothing new'}"
+    nothing = "nothing new" if report.failure is None else "nothing moved"
+    yield f"{report.source}: {', '.join(filter(None, (received, sent))) or nothing}"
     if report.begun:
         yield "  there was nothing of this space before: a new meeting place is begun"
     for where, skipped in (("here", report.skipped_in), ("there", report.skipped_out)):
@@ -277,6 +279,8 @@ def trouble(report: "SyncReport") -> Iterable[Any]:
 def _moved(how: str, operations: int, objects: int, size_bytes: int) -> str:
     if not operations and not objects:
         return ""
+    if not operations:
+        return f"{how} {count(objects, 'object')} ({size(size_bytes)})"
     return f"{how} {count(operations, 'operation')} ({count(objects, 'object')}, {size(size_bytes)})"
 
 
