@@ -316,6 +316,33 @@ def test_another_command_may_write_while_an_add_reads(tmp_path):
     assert (len(here.visible), views.forks(log), here.status().missing) == (4, (), ())
 
 
+class Stages:
+    """Progress that keeps what each stage is called."""
+
+    def __init__(self) -> None:
+        self.called: list[str] = []
+
+    def start(self, what: str, total_bytes: int) -> None:
+        self.called.append(what)
+
+    def advance(self, done_bytes: int) -> None:
+        pass
+
+
+def test_what_a_sync_moves_is_called_by_its_title(tmp_path):
+    here, place, sent, taken = founded(tmp_path), tmp_path / "place", Stages(), Stages()
+    place.mkdir()
+    title = "chest, north, with a longer title than a bar has room for"
+    added = here.add(checkpoint(tmp_path / "mine", 8), title=title).contribution
+    here.sync(place, progress=sent)
+    Replica.clone(place, tmp_path / "there", progress=taken)
+    name = f"{added[:8]} “{title[:24]}”"
+    assert sent.called[0] == "pushing the base"
+    assert any(what.startswith(f"pushing {name}") for what in sent.called)
+    assert taken.called[0] == "pulling the base"
+    assert any(what.startswith(f"pulling {name}") for what in taken.called)
+
+
 class Stopping:
     """Progress that does something when all bytes of so many checkpoints have moved, and then stops the command."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from conjoin.errors import ConjoinError, MissingObjectError, RemoteError
-from conjoin.log import Log, Operation, views
+from conjoin.log import Add, Log, Operation, views
 from conjoin.log.segments import evidence_of, pack
 from conjoin.sync.report import NOTHING_SKIPPED, Refusal, Skipped
 from conjoin.sync.requests import (
@@ -27,6 +27,8 @@ from conjoin.wire.objects import manifest_name
 
 REFUSALS_MAX = 10_000
 """Refusals beyond this number are not described."""
+TITLE_SHOWN_CHARS = 24
+"""So much of a title a bar shows."""
 
 Steps = Generator[Request, Any, None]
 Taking: TypeAlias = Callable[[], AbstractContextManager[object]]
@@ -98,6 +100,18 @@ def content_of(contribution: Contribution) -> list[Digest]:
     return [contribution.weights, *(contribution.extras[name] for name in sorted(contribution.extras))]
 
 
+def labels(log: Log) -> dict[Digest, str]:
+    """What to call each content of this log: the base, or a contribution by the start of its digest and its title."""
+    found = {log.genesis.base: "the base", log.genesis.files: "the base's other files"} if log.has(log.space) else {}
+    for digest, view in views.contributions(log).items():
+        title = next((add.meaning.title for add in view.adds if isinstance(add.meaning, Add)), "")
+        name = f"{digest[:8]} “{title:.{TITLE_SHOWN_CHARS}}”" if title else digest[:8]
+        found.setdefault(view.contribution.weights, name)
+        for extra, content in view.contribution.extras.items():
+            found.setdefault(content, f"{extra} of {name}")
+    return found
+
+
 def pull(
     log: Log, ahead: Log, offered: Offered, outcome: Outcome, taking: Taking = nullcontext
 ) -> Generator[Request, Any, dict[Digest, Manifest]]:
@@ -111,10 +125,12 @@ def pull(
     tried: set[Digest] = set()
 
     def complete_what_is_needed(by: Log, offered: Offered) -> Steps:
+        called = labels(by)
         for digest in needed_content(by):
             if digest not in tried:
                 tried.add(digest)
-                manifest = yield from pull_content(digest, offered, outcome, base=complete.get(by.genesis.base))
+                base = complete.get(by.genesis.base)
+                manifest = yield from pull_content(digest, called[digest], offered, outcome, base=base)
                 if manifest is not None:
                     complete[digest] = manifest
 
@@ -163,11 +179,12 @@ def take(log: Log, ahead: Log, outcome: Outcome) -> Generator[Keep | Persist, An
 
 
 def pull_content(
-    digest: Digest, offered: Offered, outcome: Outcome, *, base: Manifest | None = None
+    digest: Digest, called: str, offered: Offered, outcome: Outcome, *, base: Manifest | None = None
 ) -> Generator[Request, Any, Manifest | None]:
     """Complete one manifest and its leaves here; None if something of it cannot be had now.
 
-    `base` is the manifest of the base, if that is complete: leaves that are like its leaves may come as differences.
+    `called` is what its bar says. `base` is the manifest of the base, if that is complete: leaves that are like its
+    leaves may come as differences.
     """
     name = manifest_name(digest)
     held = name in (yield Held((name,)))
@@ -182,7 +199,7 @@ def pull_content(
         _note(outcome, name, error, here=held)
         return None
     listed = None if name in offered.manifests else offered.leaves
-    if not (yield from _pull_leaves(wanted_leaves(manifest, base), f"pulling {digest[:8]}", listed, outcome)):
+    if not (yield from _pull_leaves(wanted_leaves(manifest, base), f"pulling {called}", listed, outcome)):
         return None
     if not held:
         yield Keep(name, data)

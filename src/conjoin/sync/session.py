@@ -38,6 +38,7 @@ from conjoin.sync.pulling import (
     Taking,
     bytes_of,
     labelled,
+    labels,
     offer,
     pull,
     skipping,
@@ -173,16 +174,18 @@ class _Talk:
             for refused, code in wanted.refused:
                 refusals.add(refused)
                 self._outcome.refuse(refused, PeerRefusedError(f"the peer refuses it: {code}"))
+        called = labels(self._log)
         for name in wanted.names:
             manifest = complete.get(parse_manifest(name) or Digest(""))
             if manifest is not None:
-                yield from self._give_content(name, manifest, complete.get(self._log.genesis.base))
+                what = called.get(manifest.digest, manifest.digest[:8])
+                yield from self._give_content(name, what, manifest, complete.get(self._log.genesis.base))
         taken = yield from ask(Take(), Taken)
         self._outcome.operations_out = min(taken.operations, len(operations))
         self._outcome.lacking_there = sum(operation.id in refusals for operation in operations)
         self._outcome.root_there = taken.root
 
-    def _give_content(self, name: str, manifest: Manifest, base: Manifest | None) -> Steps:
+    def _give_content(self, name: str, called: str, manifest: Manifest, base: Manifest | None) -> Steps:
         data = bytes_of((yield Read(name)))
         every = wanted_leaves(manifest, base)
         before: frozenset[str] | None = None
@@ -195,7 +198,7 @@ class _Talk:
             if before is None and len(lacking) < NAMES_MAX:  # otherwise this is not all that it lacks
                 self._outcome.skipped_out = skipping(self._outcome.skipped_out, every, leaves)
             before = lacking
-            what = labelled(f"pushing {manifest.digest[:8]}", every, leaves)
+            what = labelled(f"pushing {called}", every, leaves)
             failures: Failures = yield PushLeaves(what, leaves)
             for leaf_name, error in failures.items():
                 self._outcome.refuse(leaf_name, error, here=isinstance(error, MissingObjectError))

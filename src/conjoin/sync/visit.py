@@ -32,6 +32,7 @@ from conjoin.sync.pulling import (
     Taking,
     bytes_of,
     labelled,
+    labels,
     offer,
     pull,
     skipping,
@@ -311,8 +312,9 @@ def _push(log: Log, complete: Mapping[Digest, Manifest], there: _There, outcome:
         if one.id not in held and one.name not in there.operations and one.seq > there.settled.get(one.author, -1)
     ]
     outcome.lacking_there = len(lacking)
+    called = labels(log)
     for digest, manifest in complete.items():
-        yield from _push_content(digest, manifest, there, outcome)
+        yield from _push_content(digest, called.get(digest, digest[:8]), manifest, there, outcome)
         if outcome.failure is not None:
             return
     for packed in pack(lacking):
@@ -329,13 +331,13 @@ def _push(log: Log, complete: Mapping[Digest, Manifest], there: _There, outcome:
                 return
 
 
-def _push_content(digest: Digest, manifest: Manifest, there: _There, outcome: Outcome) -> Steps:
+def _push_content(digest: Digest, called: str, manifest: Manifest, there: _There, outcome: Outcome) -> Steps:
     listed = yield from _leaves_there(there, outcome)
     leaves = wanted_leaves(manifest)
     lacking = tuple(leaf for leaf in leaves if leaf.name not in listed)
     if lacking:
         outcome.skipped_out = skipping(outcome.skipped_out, leaves, lacking)
-        failures: Failures = yield PushLeaves(labelled(f"pushing {digest[:8]}", leaves, lacking), lacking)
+        failures: Failures = yield PushLeaves(labelled(f"pushing {called}", leaves, lacking), lacking)
         for name, error in failures.items():
             if isinstance(error, RemoteError):
                 outcome.failure = error

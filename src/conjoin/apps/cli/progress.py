@@ -6,6 +6,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from conjoin.apps.cli.failure import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
@@ -43,7 +45,7 @@ class Bar:
                 return
             display = self._shown()
             if self._task is None:
-                self._task = display.add_task(self._what, total=self._total_bytes or None)
+                self._task = display.add_task(printable(self._what), total=self._total_bytes or None)
             display.update(self._task, completed=self._done_bytes)
 
     def _finish_stage(self) -> None:
