@@ -148,6 +148,18 @@ def test_a_name_that_cannot_be_resolved(monkeypatch: pytest.MonkeyPatch) -> None
     assert "name cannot be resolved" in told(UnreachableError, lambda: list(web.names("ops/")))
 
 
+def test_what_answers_speaks_something_else(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = s3.environment["AWS_ENDPOINT_URL"].removeprefix("http://")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://{plain}")
+    remote = open_remote(f"s3://{BUCKET}/p")
+    assert "does not speak as expected" in told(UnreachableError, lambda: list(remote.names("ops/")))
+    web = open_remote(f"https://{plain}/p")
+    assert "does not speak as expected" in told(UnreachableError, lambda: list(web.names("ops/")))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", plain)
+    with pytest.raises(RemoteError, match=f"AWS_ENDPOINT_URL is '{plain}', which is no URL"):
+        open_remote("s3://b/p")
+
+
 def test_http_has_to_be_allowed(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ALLOW_HTTP")
     text = told(UnreachableError, lambda: list(open_remote(f"s3://{BUCKET}/p").names("ops/")))

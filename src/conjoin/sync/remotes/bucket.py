@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from conjoin.errors import UnknownSourceError
+from conjoin.errors import RemoteError, UnknownSourceError
 from conjoin.store.base import is_object
 from conjoin.store.files import Bytes
 from conjoin.sync import pace
@@ -29,6 +29,8 @@ from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 
 SCHEMES = {"s3": "AWS_", "s3a": "AWS_", "gs": "GOOGLE_", "az": "AZURE_", "abfs": "AZURE_", "abfss": "AZURE_"}
 """Schemes of buckets, and how the environment variables begin that configure each."""
+ENDPOINTS = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
+"""Environment variables that name an endpoint."""
 CONNECT_SECONDS_MAX = 10
 WRITE_SECONDS_MAX = 600
 """An object must be written within this time: 4 MiB at 56 kbit/s."""
@@ -161,6 +163,8 @@ def open_bucket(url: str, environment: Mapping[str, str] = os.environ) -> Bucket
         )
     from_url = package("obstore.store", "cloud").from_url
     config = aws.profile(environment) if prefix == "AWS_" else {}
+    endpoints = {name: environment.get(name, "") for name in ENDPOINTS if name.startswith(prefix)}
+    _check_endpoints(url, {**endpoints, "endpoint_url": config.get("endpoint", "")})
     common = {**client_options(prefix, environment), "connect_timeout": timedelta(seconds=CONNECT_SECONDS_MAX)}
     try:
         stores = [
@@ -170,6 +174,13 @@ def open_bucket(url: str, environment: Mapping[str, str] = os.environ) -> Bucket
     except failures() as error:
         raise trouble(error, url, "used", prefix=prefix) from None
     return BucketRemote(*stores, where=url, prefix=prefix)
+
+
+def _check_endpoints(url: str, endpoints: Mapping[str, str]) -> None:
+    """Refuse an endpoint that is no URL: the client library would not do so before it panics."""
+    for name, value in endpoints.items():
+        if value and urlsplit(value).scheme not in ("http", "https"):
+            raise RemoteError(f"{name} is {value!r:.80}, which is no URL", where=url, hint="write https://host:port")
 
 
 def check_plain(url: str, *, allow_user: bool = False) -> None:

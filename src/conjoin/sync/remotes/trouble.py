@@ -118,6 +118,12 @@ _CAUSES = (
         "it fails at the moment",
         "run the command again later: what was moved is kept",
     ),
+    _cause(
+        r"WRONG_VERSION_NUMBER|InvalidContentType|error sending request",
+        UnreachableError,
+        "what answers there does not speak as expected",
+        "check the endpoint, its port, and whether it is http:// or https://",
+    ),
 )
 
 _CREDENTIALS = {
@@ -152,12 +158,13 @@ def trouble(error: Exception, where: str, done: str, *, prefix: str = "", at: st
         if cause.pattern.search(text):
             hint = cause.hint.format(credentials=_CREDENTIALS.get(prefix, _CREDENTIALS[""]), prefix=prefix)
             return cause.kind(f"{where} cannot be {done}: {cause.what}", where=location, hint=hint)
-    return RemoteError(f"{where} cannot be {done}: {without_secrets(str(error))}", where=location)
+    return RemoteError(f"{where} cannot be {done}: {without_secrets(str(getattr(error, 'reason', error)))}", where=location)
 
 
 def without_secrets(text: str) -> str:
     """The first line of `text` without queries and passwords of URLs, XML, or values of secret variables."""
     line = (text.strip() or "no reason was given").splitlines()[0]
+    line = re.sub(r"Error performing .*retry_timeout: \S+\s+- ", "", line)
     line = re.sub(r"<.*", "", line)
     line = re.sub(r"://[^/\s@]*@", "://", line)
     line = re.sub(r"\?\S*", "", line)
