@@ -6,6 +6,7 @@ What happens inside a request is the server's business: it bounds each by its si
 import asyncio
 from typing import Any
 
+from conjoin.sync.pace import RATE_BYTES_PER_SECOND
 from conjoin.sync.remotes.extras import package
 
 CUT = "conjoin.cut"
@@ -38,8 +39,8 @@ def guarded_protocol(connections_max: int, idle_seconds: float, buffer_bytes: in
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            if not self._answering():
-                self._wait(idle_seconds)
+            if not self._answering():  # what is not sent yet has its time first
+                self._wait(idle_seconds + self.transport.get_write_buffer_size() / RATE_BYTES_PER_SECOND)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._wait(None)

@@ -247,6 +247,8 @@ def _bound(bind: str) -> socket.socket:
         family, kind, protocol, _, address = found[0]
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # what is slow would look as if it stood still
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PIECE_BYTES // 2)
         listening.bind(address)
     except (OSError, ValueError, OverflowError) as cause:
         raise UnreachableError(
