@@ -8,6 +8,7 @@ import typer
 
 from conjoin.apps.cli.failure import name_errors, refusals
 from conjoin.apps.cli.options import SPACES, AsJson, Quiet, Shell, Where, epilog
+from conjoin.errors import WrongSpaceError
 
 if TYPE_CHECKING:
     from conjoin.sync import SyncReport
@@ -181,7 +182,9 @@ def clone(
         return [*lines[:2], *trouble(report), *lines[2:]]
 
     shell.tell(value, brief=replica.key, human=human)
-    return name_errors(refusals(report), as_json=shell.as_json)
+    # Who chose among the spaces of a place knows that there are others.
+    errors = [error for error in refusals(report) if space is None or error.code != WrongSpaceError.code]
+    return name_errors(errors, as_json=shell.as_json)
 
 
 def invite(
