@@ -4,14 +4,12 @@ import secrets
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from functools import partial
 from threading import Event, Lock, local
 from typing import Any
 
 from conjoin.errors import (
     ConjoinError,
-    DamagedObjectError,
     EmptySourceError,
     IntegrityError,
     RemoteError,
@@ -274,12 +272,7 @@ class Drive:
 
     def _pull_leaf(self, leaf: WantedLeaf) -> ConjoinError | None:
         try:
-            try:
-                data = self._arrived(leaf)
-            except DamagedObjectError:
-                if leaf.like is None or not isinstance(self._remote, Peer):
-                    raise
-                data = self._arrived(replace(leaf, like=None))  # what it is like may be damaged there
+            data = self._arrived(leaf)
         except (RemoteError, IntegrityError) as error:
             return error
         self._store.put(leaf.name, data)

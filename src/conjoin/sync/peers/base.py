@@ -29,6 +29,7 @@ from conjoin.sync.messages import (
     encode,
 )
 from conjoin.sync.requests import WantedLeaf
+from conjoin.wire.digest import leaf_digest
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 from conjoin.wire.objects import leaf_name
 
@@ -126,7 +127,11 @@ class Peer:
         found = self._object(Get(leaf.name, delta))
         if found.delta is None:
             return found.data, len(found.data)
-        return decode_delta(found.data, base, delta.item_bytes), len(found.data)
+        data = decode_delta(found.data, base, delta.item_bytes)
+        if leaf_digest(data) == leaf.digest:
+            return data, len(found.data)
+        whole = self.get(leaf.name, leaf.size_bytes)  # what it is like may be damaged there
+        return whole, len(found.data) + len(whole)
 
     def push_leaf(self, leaf: WantedLeaf, data: bytes, store: Store) -> int:
         """Give a leaf; returns how many bytes travelled.
