@@ -158,7 +158,8 @@ def trouble(error: Exception, where: str, done: str, *, prefix: str = "", at: st
         if cause.pattern.search(text):
             hint = cause.hint.format(credentials=_CREDENTIALS.get(prefix, _CREDENTIALS[""]), prefix=prefix)
             return cause.kind(f"{where} cannot be {done}: {cause.what}", where=location, hint=hint)
-    return RemoteError(f"{where} cannot be {done}: {without_secrets(str(getattr(error, 'reason', error)))}", where=location)
+    said = without_secrets(str(getattr(error, "reason", error)))
+    return RemoteError(f"{where} cannot be {done}: {said}", where=location)
 
 
 def without_secrets(text: str) -> str:
