@@ -34,6 +34,7 @@ from conjoin.errors import (
 )
 from conjoin.replica import Replica
 from conjoin.serving import Serving
+from conjoin.store.home import is_replica
 from conjoin.store.keys import SigningKey
 from conjoin.sync.messages import FRAME_BYTES_MAX, Get, encode
 from conjoin.sync.peers.answering import MEMORY_BYTES_MAX
@@ -226,7 +227,7 @@ def test_strangers_and_wrong_peers_are_refused_before_anything_is_read(founder: 
         with pytest.raises(PeerRefusedError, match="not a member") as refused:
             Replica.clone(str(served.ticket), folder / "stranger")
         assert "--invite" in (refused.value.hint or "")
-        assert not (folder / "stranger").exists() and objects(founder) == before
+        assert not is_replica(folder / "stranger") and objects(founder) == before
         fooled = replace(served.ticket, iroh=impostor.ticket.iroh, space=impostor.ticket.space)
         with pytest.raises(WrongPeerError, match="does not hold the key"):
             Replica.clone(str(fooled), folder / "fooled")

@@ -121,9 +121,10 @@ def serving(cable: Cable, replica: Path, transport: str) -> Iterator[str]:
 PROGRAM = """
 import json, sys
 from conjoin.apps.cli import run
+from conjoin.sync import pace
 from conjoin.sync.peers import https, lines
 for name, value in json.loads(sys.argv[1]).items():
-    for room in (https, lines):
+    for room in (https, lines, pace):
         if hasattr(room, name):
             setattr(room, name, value)
 sys.exit(run(sys.argv[2:]))

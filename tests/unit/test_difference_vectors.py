@@ -70,7 +70,7 @@ def test_a_reader_of_the_page_and_the_library_refuse_the_same(vector: dict) -> N
 
 # ------------------------------------------------------------------------------------------------ between peers
 class Answering:
-    """A line to a peer that gives every question this one answer."""
+    """A line to a peer that gives this one answer to whoever takes a difference, and a damaged leaf to others."""
 
     where, key = "the peer", "0" * 64
 
@@ -78,8 +78,9 @@ class Answering:
         self._answer = answer
 
     def exchange(self, frame: bytes) -> bytes:
-        assert isinstance(decode(frame), Get)
-        return encode(self._answer)
+        question = decode(frame)
+        assert isinstance(question, Get)
+        return encode(self._answer if question.delta else Object(question.name, b"damaged"))
 
     def close(self) -> None:
         pass

@@ -4,7 +4,6 @@ Whoever sends nothing for `IDLE_SECONDS` is given up, and so is whoever is slowe
 first `PATIENCE_SECONDS`. Four leaves at once keep this pace on a line of 50 kB/s.
 """
 
-import asyncio
 import time
 
 IDLE_SECONDS = 30.0
@@ -24,4 +23,6 @@ def seconds_left(began: float, moved_bytes: int) -> float:
 
 def until(began: float, moved_bytes: int) -> float:
     """When what began then is given up, in the time of the running event loop."""
+    import asyncio  # which every other command does without
+
     return asyncio.get_running_loop().time() + seconds_left(began, moved_bytes)

@@ -17,7 +17,7 @@ from conjoin.sync.peers.handshake import MESSAGE_BYTES_MAX, Caller, Signer
 from conjoin.sync.peers.lines import CONNECT_SECONDS, RUN_AGAIN, THINKING_SECONDS, TicketLine
 from conjoin.sync.peers.ticket import Ticket
 from conjoin.sync.remotes.extras import package
-from conjoin.sync.remotes.limits import PacedAnswer
+from conjoin.sync.remotes.paced import PacedAnswer
 
 if TYPE_CHECKING:
     import urllib3

@@ -28,7 +28,8 @@ from conjoin.sync.remotes.bucket import (
     retries,
 )
 from conjoin.sync.remotes.extras import package
-from conjoin.sync.remotes.limits import opener, too_slow
+from conjoin.sync.remotes.limits import too_slow
+from conjoin.sync.remotes.paced import opener
 from conjoin.sync.remotes.trouble import trouble
 
 SCHEMES = ("https", "http")
