@@ -274,7 +274,7 @@ def test_an_answer_that_never_ends_is_left(founder: Path, member: Path) -> None:
     """A peer that sends more than a question allows is not read on."""
 
     class Endless(io.RawIOBase):
-        def read1(self, size: int = -1) -> bytes:
+        def read(self, size: int = -1) -> bytes:
             return b"x" * size
 
     with Serving(founder) as serving:
@@ -285,32 +285,11 @@ def test_an_answer_that_never_ends_is_left(founder: Path, member: Path) -> None:
         line._post("ask", b"", 1_000_000, 1.0)
 
 
-def test_an_answer_that_drips_is_left(founder: Path, member: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that sends a byte now and then is given up, though it never is silent for long."""
-    monkeypatch.setattr(pace, "PATIENCE_SECONDS", 0.5)
-
-    class Dripping(io.RawIOBase):
-        def read1(self, size: int = -1) -> bytes:
-            time.sleep(0.05)
-            return b"x"
-
-    with Serving(founder) as serving:
-        line = HttpsLine(serving.ticket, key_of(member))
-    line._base = f"https://{serving.address}/"
-    line._pool = Mock(urlopen=lambda *_, **__: HTTPResponse(Dripping(), status=200, preload_content=False))
-    began = time.monotonic()
-    with pytest.raises(UnreachableError, match="is too slow") as caught:
-        line._post("ask", b"", 1_000_000, 1.0)
-    assert 0.5 <= time.monotonic() - began < 2.0
-    assert line.where in caught.value.what
-    assert "run the command again" in (caught.value.hint or "")
-
-
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nx: ", b"HTTP/1.1 200 OK\r\ncontent-length: 4000\r\n\r\n"])
 def test_a_head_or_body_that_drips_over_tls_is_left(
     founder: Path, member: Path, head: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever holds the ticket's own certificate."""
+    """A peer that sends a byte now and then is given up, though it never is silent for long."""
     with Serving(founder) as serving:
         ticket = serving.ticket
     monkeypatch.setattr(pace, "PATIENCE_SECONDS", 0.5)
@@ -318,9 +297,11 @@ def test_a_head_or_body_that_drips_over_tls_is_left(
     with dripping(head, certificate) as endpoint:
         line = HttpsLine(replace(ticket, addresses=(endpoint.removeprefix("https://"),)), key_of(member))
         began = time.monotonic()
-        with pytest.raises(UnreachableError, match=r"too slow|in time"):
+        with pytest.raises(UnreachableError, match="too slow") as caught:
             line.dial()
         assert 0.5 <= time.monotonic() - began < 2.0
+    assert line.where in caught.value.what
+    assert "run the command again" in (caught.value.hint or "")
 
 
 class SlowLine(Proxy):

@@ -28,7 +28,7 @@ WAIT_SECONDS = (0.1, 4.0)
 """Between two attempts, at first and at most."""
 SMALL_FRAME_BYTES_MAX = 4 + HEADER_BYTES_MAX + OPERATIONS_BYTES_MAX + 4 * OPERATIONS_MAX
 """No frame is larger but one that holds a manifest."""
-RUN_AGAIN = "run the command again: what was moved is kept"
+_RUN_AGAIN = "run the command again: what was moved is kept"
 _LATER = (408, 429, 500, 502, 503, 504)
 
 
@@ -112,7 +112,7 @@ class TicketLine(Line):
 
     def _unreachable(self, what: str, at: str) -> RemoteError:
         """The error for a question without an answer."""
-        hint = f"is `conjoin serve` running there, and may this machine reach it? {RUN_AGAIN}"
+        hint = f"is `conjoin serve` running there, and may this machine reach it? {_RUN_AGAIN}"
         return UnreachableError(f"{self.where} cannot be reached: {what}", where=at, hint=hint)
 
     def _refused(self, status: int, data: bytes, at: str) -> ConjoinError:
@@ -125,9 +125,9 @@ class TicketLine(Line):
             code, what = "", f"status {status}"
         if status in _LATER:
             kind = BusyPeerError if status == 503 else UnreachableError
-            return kind(f"{self.where} does not answer now: {what}", where=at, hint=RUN_AGAIN)
+            return kind(f"{self.where} does not answer now: {what}", where=at, hint=_RUN_AGAIN)
         if status == 401:
-            what, hint = "it knows nothing of this session", f"it may have been started anew; {RUN_AGAIN}"
+            what, hint = "it knows nothing of this session", f"it may have been started anew; {_RUN_AGAIN}"
         elif code == "E406":
             hint = (
                 "ask for a ticket with an invite (`conjoin serve --invite`), or let an admin run `conjoin invite KEY`, "

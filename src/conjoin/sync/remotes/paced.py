@@ -5,7 +5,7 @@ import io
 import socket
 import time
 import urllib.request
-from typing import Any, cast
+from typing import Any
 
 from conjoin.sync import pace
 
@@ -26,19 +26,22 @@ class _Paced(io.RawIOBase):
         self._line = line
         self._began = 0.0
         self._moved_bytes = 0
+        self._limit = 0.0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any, /) -> int | None:
+    def readinto(self, buffer: Any, /) -> int:
         if self._moved_bytes:
             left = pace.seconds_left(self._began, self._moved_bytes)
             if left <= 0:
                 raise TimeoutError("too slow")
-            self._line.settimeout(left)
-        moved_bytes = cast("int | None", self._raw.readinto(buffer))  # pyright: ignore[reportAttributeAccessIssue]
+            if left != self._limit:  # it stays the same for whoever is fast
+                self._line.settimeout(left)
+                self._limit = left
+        moved_bytes = self._line.recv_into(buffer)
         self._began = self._began or time.monotonic()
-        self._moved_bytes += moved_bytes or 0
+        self._moved_bytes += moved_bytes
         return moved_bytes
 
     def close(self) -> None:
