@@ -9,7 +9,7 @@ from tests.unit.peer_world import Line, host_of, talk
 from tests.unit.sync_world import Site
 
 from conjoin.log import Operation, views
-from conjoin.sync import reconcile, session
+from conjoin.sync import messages, reconcile, session
 from conjoin.sync.messages import Hello, Holding
 from conjoin.sync.reconcile import WHOLE_MAX, Comparison
 
@@ -93,3 +93,17 @@ def test_more_authors_than_one_message_has_room_for_come_in_one_sync(
     assert talk(newcomer, line, push=False).refused == []
     assert_equal(newcomer, other, 1 + AUTHORS)
     assert len(hellos(line)) <= 12
+
+
+def test_what_differs_almost_everywhere_is_asked_about_in_messages_that_can_be_read(
+    founder: Site, notes: list[Operation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As among 40,000 authors of whom the two sides have different ones, at a 32nd of the size."""
+    monkeypatch.setattr(messages, "HEADER_BYTES_MAX", messages.HEADER_BYTES_MAX // 32)
+    monkeypatch.setattr(reconcile, "ASKED_MAX", reconcile.ASKED_MAX // 32)
+    monkeypatch.setattr(reconcile, "MESSAGE_MAX", reconcile.MESSAGE_MAX // 32)
+    here, there = knowing("here", founder, notes[::2]), knowing("there", founder, notes[1::2])
+    line = Line(host_of(there))
+    assert talk(here, line).refused == []
+    assert_equal(here, there, 1 + AUTHORS)
+    assert len(hellos(line)) <= 80

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 
 from conjoin.log import Log, Operation
-from conjoin.sync.messages import AUTHORS_MAX, SHORT_CHARS, Holding, Point, Range
+from conjoin.sync.messages import AUTHORS_MAX, RANGES_MAX, SHORT_CHARS, Holding, Point, Range
 from conjoin.wire import canonical
 from conjoin.wire.digest import Digest, sha256
 
@@ -27,6 +27,8 @@ SAMPLE_MAX = 512
 """Of an author with more ends than this a sample is stated, another one under every nonce."""
 MESSAGE_MAX = 8192
 """Points in one message, so that authors who fork without end cannot make it too large to be read."""
+ASKED_MAX = RANGES_MAX // PARTS
+"""Ranges in one question, so that the answer has room for the parts of all."""
 
 
 class Comparison:
@@ -63,10 +65,12 @@ class Comparison:
     def compare(self, ranges: Iterable[Range]) -> tuple[tuple[Range, ...], tuple[Holding, ...]]:
         """The other side's ranges against what is held: smaller ranges that differ, and what the other side holds.
 
-        The holdings are those of listed ranges, of authors of whom this side holds something else.
+        The holdings are those of listed ranges, of authors of whom this side holds something else. A range that this
+        message has no room to list stays as it is, for the other side to list.
         """
         smaller: list[Range] = []
         theirs: list[Holding] = []
+        left = MESSAGE_MAX
         for given in ranges:
             if given.fingerprint is None:
                 listed = {holding.author: holding for holding in given.holdings}
@@ -74,9 +78,13 @@ class Comparison:
                     other = listed.get(author, Holding(author, ()))
                     if other != self.holding(author):
                         theirs.append(other)
-            elif given.fingerprint != self._fingerprint(given):
-                indivisible = self._size(given) <= LISTED_MAX or len(self._within(given)) == 1
-                smaller += [self._listed(given)] if indivisible else self._cut(given)
+            elif given.fingerprint != (fingerprint := self._fingerprint(given)):
+                if self._size(given) > LISTED_MAX and len(self._within(given)) > 1:
+                    smaller += self._cut(given)
+                    continue
+                listed = self._listed(given)
+                left -= _points(listed)
+                smaller.append(listed if left >= 0 else Range(given.start, given.end, fingerprint))
         return tuple(smaller), tuple(theirs)
 
     def _size(self, given: Range) -> int:
@@ -160,6 +168,22 @@ class Comparison:
                 covered.add(at)
                 at = self._log.get(at).prev
         return [self._log.get(one) for there in chain.values() for one in there if one not in covered]
+
+
+def first_of(ranges: Sequence[Range]) -> tuple[Range, ...]:
+    """As many of `ranges`, from the first on, as one question has room for; at least one."""
+    found: list[Range] = []
+    left = MESSAGE_MAX
+    for one in ranges[:ASKED_MAX]:
+        left -= _points(one)
+        if found and left < 0:
+            break
+        found.append(one)
+    return tuple(found)
+
+
+def _points(one: Range) -> int:
+    return sum(len(holding.points) for holding in one.holdings)
 
 
 def fitting(holdings: Iterable[Holding]) -> tuple[Holding, ...]:

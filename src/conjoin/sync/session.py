@@ -44,7 +44,7 @@ from conjoin.sync.pulling import (
     skipping,
     wanted_leaves,
 )
-from conjoin.sync.reconcile import Comparison, fitting, full
+from conjoin.sync.reconcile import Comparison, first_of, fitting, full
 from conjoin.sync.requests import Failures, PushLeaves, Read, Request
 from conjoin.wire.digest import Digest
 from conjoin.wire.manifest import Manifest
@@ -118,14 +118,16 @@ class _Talk:
     def _compared(self, ahead: Log) -> Generator[Request | Ask, Any, Log]:
         """`ahead` with what one comparison finds that the peer has."""
         mine = Comparison(ahead, self._nonce)
-        ranges = mine.opening()
-        whole = len(ranges) == 1
+        left = mine.opening()
+        whole = len(left) == 1
         for _ in range(HELLOS_MAX):
-            found = yield from self._hello(Hello(self._log.space, self._nonce, ranges, send=whole))
+            asked = first_of(left)
+            found = yield from self._hello(Hello(self._log.space, self._nonce, asked, send=whole))
             ahead = self._taken_in(ahead, found.operations)
-            ranges, listed = mine.compare(found.ranges)
+            smaller, listed = mine.compare(found.ranges)
             self._theirs |= {holding.author: holding for holding in listed}
-            if not ranges:
+            left = (*smaller, *left[len(asked) :])
+            if not left:
                 break
         for _ in range(HELLOS_MAX):
             now = Comparison(ahead, self._nonce)
