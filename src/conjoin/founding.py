@@ -124,11 +124,14 @@ class _Shown:
 
 def _provide_key(home: Home, key: Path | None) -> SigningKey:
     """Load the user's key, or that of an earlier attempt, or make one inside the new replica."""
-    if key is None:
-        with suppress(KeyFileError):
-            return load_key(home.key)
+    if key is not None:
+        loaded = load_key(key)  # an earlier attempt's stays where this one cannot be read
+        home.key.unlink(missing_ok=True)
+        return loaded
+    with suppress(KeyFileError):
+        return load_key(home.key)
     home.key.unlink(missing_ok=True)
-    return create_key(home.key) if key is None else load_key(key)
+    return create_key(home.key)
 
 
 def _configure(home: Home, log: Log, signing_key: SigningKey, key: Path | None) -> None:

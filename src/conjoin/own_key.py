@@ -1,5 +1,6 @@
 """The key a replica signs with: what it signed here, and where else it was seen to sign; admits no operation."""
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +25,7 @@ def load_own_key(path: Path) -> SigningKey:
     try:
         return load_key(path)
     except KeyFileError as error:
-        mend = error.hint if path.exists() else "put it back"
+        mend = error.hint if os.path.exists(path) else "put it back"
         raise KeyFileError(
             error.what, where=error.where, hint=f"{mend}, or `conjoin rekey` gives this replica a new key"
         ) from error

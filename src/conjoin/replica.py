@@ -366,6 +366,8 @@ class Replica:
             InputError: the checkpoint cannot be used; all differences from the base are listed.
             NotAMemberError: this replica's key may not write yet.
             UsedKeyError: this replica's key signs elsewhere too; `retract` and `invite` refuse this as well.
+            LockedError: another process kept writing when everything was read.
+            StoreError: something could not be written; what was, is removed again.
         """
         from conjoin.store.checkpoint import open_checkpoint
         from conjoin.store.ingest import ingest
@@ -385,16 +387,16 @@ class Replica:
                 digests = {
                     name: ingest(side_car, self.store, progress=progress).digest for name, side_car in side_cars.items()
                 }
-            contribution = Contribution(weights=manifest.digest, base=self.base, weight=weight, extras=digests)
-            with self._signing(CONTENT_LOCK_SECONDS):
-                self._require_membership()
-                live = self._live_adds(contribution.digest, author=self.key)
-                if live:
-                    operation = live[0]
-                else:
-                    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-                    body = {"contribution": contribution.to_json(), "license": license, "time": now, "title": title}
-                    operation = self._sign("add", body)
+                contribution = Contribution(weights=manifest.digest, base=self.base, weight=weight, extras=digests)
+                with self._signing(CONTENT_LOCK_SECONDS):
+                    self._require_membership()
+                    live = self._live_adds(contribution.digest, author=self.key)
+                    if live:
+                        operation = live[0]
+                    else:
+                        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                        body = {"contribution": contribution.to_json(), "license": license, "time": now, "title": title}
+                        operation = self._sign("add", body)
         return Added(
             contribution=contribution.digest,
             operation=operation.id,
@@ -812,7 +814,8 @@ class Replica:
     def _undoing(self) -> Generator[None]:
         """A block whose new content goes again if it fails, but for what others count on by then; gc may remove that.
 
-        Whoever begins to count on content makes a mark and then needs the lock, if for a moment.
+        Whoever begins to count on content makes a mark and then needs the lock, if for a moment; only what a peer
+        brings at this very moment does not, and comes with the next sync.
         """
         from conjoin.upkeep import take_back
 
@@ -869,7 +872,7 @@ class Replica:
                     "the ticket is of this replica itself, or of one that it is a copy of",
                     hint="give it to another replica; a copy takes a key of its own by `conjoin rekey`",
                 )
-        elif Path(source).is_dir() and any(os.path.samefile(source, own) for own in (self.path, self._home.path)):
+        elif os.path.isdir(source) and any(os.path.samefile(source, own) for own in (self.path, self._home.path)):
             raise UsageError("this is the replica itself", where=source, hint="name another replica or a meeting place")
 
     def _named(self, prefix: str) -> list[Digest]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -282,6 +283,17 @@ def test_an_answer_that_never_ends_is_left(founder: Path, member: Path) -> None:
     line._base = f"https://{serving.address}/"
     line._pool = Mock(urlopen=lambda *_, **__: HTTPResponse(Endless(), status=200, preload_content=False))
     with pytest.raises(ConjoinError, match="bytes came"):
+        line._post("ask", b"", 1_000_000, 1.0)
+
+
+def test_an_answer_that_is_cut_is_not_taken_as_whole(founder: Path, member: Path) -> None:
+    """The connection broke; the peer is not to blame, and may be asked again."""
+    with Serving(founder) as serving:
+        line = HttpsLine(serving.ticket, key_of(member))
+    line._base = f"https://{serving.address}/"
+    cut = partial(HTTPResponse, headers={"content-length": "100"}, status=200, preload_content=False)
+    line._pool = Mock(urlopen=lambda *_, **__: cut(io.BytesIO(40 * b"x")))
+    with pytest.raises(UnreachableError, match="40 bytes read, 60 more expected"):
         line._post("ask", b"", 1_000_000, 1.0)
 
 

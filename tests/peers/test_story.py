@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from conjoin.errors import (
     BadTicketError,
+    KeyFileError,
     MissingExtraError,
     NotPermittedError,
     PeerRefusedError,
@@ -171,6 +172,8 @@ def test_a_clone_that_was_broken_off_goes_on_with_the_same_key(
             with pytest.raises(KeyboardInterrupt):
                 Replica.clone(source, target, progress=Cut(HALF_BYTES))
         key = load_key(target / ".conjoin-new" / "local" / "key").public
+        with pytest.raises(KeyFileError):
+            Replica.clone(source, target, key=folder / "nosuch")
         reports: list[SyncReport] = []
         made = Replica.clone(source, target, tell=reports.append)
     assert (made.key, made.role) == (key, "member" if way == "peer" else None)

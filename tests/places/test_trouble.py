@@ -1,6 +1,7 @@
 """What a user is told when a place cannot be used: what, where, a hint; never a traceback and never a secret."""
 
 import http.server
+import socket
 import socketserver
 import ssl
 import threading
@@ -158,6 +159,34 @@ def test_what_answers_speaks_something_else(s3: S3, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AWS_ENDPOINT_URL", plain)
     with pytest.raises(RemoteError, match=f"AWS_ENDPOINT_URL is '{plain}', which is no URL"):
         open_remote("s3://b/p")
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://", "https://:0", "http:/foo", "http://a b", "http://h:99999", "http://[", "user:secret@host:9"]
+)
+def test_an_endpoint_that_is_no_url_is_named(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client library would panic."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(RemoteError, match=r"AWS_ENDPOINT_URL is .* no URL") as caught:
+        open_remote("s3://b/p")
+    assert "secret" not in caught.value.what
+
+
+def test_a_page_that_is_cut_is_not_taken_as_whole() -> None:
+    """Half of a listing would look like a place that holds half."""
+    page = b"".join(b'<a href="%064x/">' % number for number in range(100))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with listening.accept()[0] as line:
+                line.recv(4096)
+                line.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(page) + page[:4000])
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        web = open_remote(f"http://127.0.0.1:{listening.getsockname()[1]}/p")
+        assert "the connection broke" in told(UnreachableError, lambda: list(web.folders("ops/")))
+        thread.join()
 
 
 def test_http_has_to_be_allowed(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:

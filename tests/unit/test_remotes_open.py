@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sync_world import Site
 
-from conjoin.errors import MissingExtraError, MissingObjectError, RemoteError, UnknownSourceError
+from conjoin.errors import MissingExtraError, MissingObjectError, RemoteError, UnknownSourceError, UsageError
 from conjoin.sync import open_remote
 from conjoin.sync.remotes import FolderRemote, ReplicaRemote
 from conjoin.testing.remote_suite import leaf_of, some_objects
@@ -16,6 +16,16 @@ from conjoin.testing.remote_suite import leaf_of, some_objects
 
 def test_an_empty_folder_is_a_meeting_place(tmp_path: Path) -> None:
     assert isinstance(open_remote(str(tmp_path)), FolderRemote)
+
+
+def test_the_empty_text_is_not_the_current_folder() -> None:
+    with pytest.raises(UsageError):
+        open_remote("")
+
+
+def test_a_name_that_is_too_long_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnknownSourceError, match="file name too long"):
+        open_remote(tmp_path / ("x" * 5000))
 
 
 def test_what_systems_leave_in_a_folder_does_not_matter(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from conjoin.store.checkpoint import open_checkpoint
 from conjoin.store.folder import FolderStore
 from conjoin.store.home import new_home
 from conjoin.store.ingest import ingest
+from conjoin.store.reading import Readers
 from conjoin.verification import verify
 
 
@@ -386,6 +388,25 @@ def test_a_failed_add_leaves_what_somebody_else_counts_on(tmp_path):
     assert set(here.store.names("leaf/")) > objects, "a sync may have seen them"
     assert here.gc(grace_seconds=0).objects
     assert set(here.store.names("leaf/")) == objects
+
+
+def test_an_add_that_fails_when_it_signs_leaves_nothing(tmp_path, monkeypatch):
+    """Somebody else may keep the lock for too long, or the disk be full."""
+    here, model = founded(tmp_path), checkpoint(tmp_path / "m", 3)
+    objects = set(here.store.names(""))
+    monkeypatch.setattr(here, "_sign", Mock(side_effect=StoppedError))
+    with pytest.raises(StoppedError):
+        here.add(model)
+    assert set(here.store.names("")) == objects
+
+
+def test_two_readers_of_one_object_know_of_each_other(tmp_path):
+    readers = Readers(tmp_path / "readers")
+    with readers.reading():
+        assert not readers.others()
+        with readers.reading():
+            assert readers.others()
+        assert not readers.others()
 
 
 @pytest.mark.parametrize("way", ["add", "add of what is kept", "content alone"])

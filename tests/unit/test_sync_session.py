@@ -372,9 +372,14 @@ def test_a_peer_that_is_no_member_gets_its_operations_refused() -> None:
     assert len(stranger.log) == 1
 
 
-def test_an_endless_host_is_left(first: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that never runs out of valid news is left after a number of questions; what it gave is kept."""
+@pytest.mark.parametrize("full", [False, True])
+def test_an_endless_host_is_left(first: Site, full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that never runs out of valid news is left after a number of questions; what it gave is kept.
+
+    Also if its answers always are so full that there may be more.
+    """
     monkeypatch.setattr(session_room, "HELLOS_MAX", 20)
+    monkeypatch.setattr(session_room, "full", lambda _: full)
     second = Site.joining("second", first)
 
     class Endless(Host):

@@ -19,7 +19,7 @@ from conjoin.errors import (
     RefusedFormatError,
     UnsafePathError,
 )
-from conjoin.store.files import NotRegularError, open_regular, read_at
+from conjoin.store.files import NotRegularError, open_regular, read_at, reason
 from conjoin.store.folder_index import INDEX, read_index
 from conjoin.store.formats import format_of_bytes, format_of_name
 from conjoin.wire.beside import goes_beside
@@ -280,7 +280,7 @@ def _unreadable(path: Path, cause: OSError) -> InputError:
     if isinstance(cause, FileNotFoundError | NotADirectoryError):
         return MissingFileError("there is no such file", where=str(path), hint="check the path, or get the file again")
     return NotACheckpointError(
-        f"the file cannot be read: {os.strerror(cause.errno or 0).lower()}",
+        f"the file cannot be read: {reason(cause)}",
         where=str(path),
         hint="check its owner and permissions",
     )

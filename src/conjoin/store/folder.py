@@ -24,6 +24,7 @@ from conjoin.store.files import (
     open_regular,
     read_at,
     read_whole,
+    reason,
     remove_abandoned,
     sync_directory,
     translated,
@@ -272,7 +273,7 @@ class FolderStore:
             if cause.errno in _ABSENT:
                 raise missing(name) from cause
             raise DeviceError(
-                f"the object cannot be read: {os.strerror(cause.errno or 0).lower()}",
+                f"the object cannot be read: {reason(cause)}",
                 where=str(self.root / name),
                 hint="check the disk and the file's permissions, then run the command again",
             ) from cause
@@ -286,7 +287,7 @@ class FolderStore:
             if cause.errno in _ABSENT:
                 return
             raise DeviceError(
-                f"the folder cannot be read: {os.strerror(cause.errno or 0).lower()}",
+                f"the folder cannot be read: {reason(cause)}",
                 where=str(self.root / folder),
                 hint="check the disk and the folder's permissions, then run the command again",
             ) from cause

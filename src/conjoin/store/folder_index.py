@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from conjoin.errors import MalformedCheckpointError, MissingFileError, RefusedFormatError, UnsafePathError
-from conjoin.store.files import NotRegularError, read_whole
+from conjoin.store.files import NotRegularError, read_whole, reason
 from conjoin.store.formats import format_of_name
 from conjoin.wire import canonical
 from conjoin.wire.manifest import TENSORS_MAX, name_problem
@@ -57,7 +57,7 @@ def _load(folder: Path, where: Path) -> dict[str, Any]:
         ) from cause
     except OSError as cause:
         raise MissingFileError(
-            f"the index cannot be read: {os.strerror(cause.errno or 0).lower()}",
+            f"the index cannot be read: {reason(cause)}",
             where=str(where),
             hint="check its owner and permissions",
         ) from cause

@@ -145,8 +145,8 @@ def new_home(directory: Path, resuming: str = "") -> Generator[Home]:
     Args:
         directory: of the new replica.
         resuming: what the home will be of, where its key may be known to others, or its leaves came from others, before
-            it is whole. Both are found here again by the next attempt for the same, if `keep` of the home was set.
-            Otherwise an error leaves nothing behind, and what a killed process left is cleared.
+            it is whole. Both are found here again by the next attempt for the same, if `keep` of the home was set or
+            the process was killed. Otherwise an error leaves nothing behind, and what a killed process left is cleared.
 
     Raises:
         ReplicaExistsError: the directory holds a replica already, or is a file.

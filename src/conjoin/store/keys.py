@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conjoin.errors import KeyFileError
-from conjoin.store.files import sync_directory, translated_os_errors
+from conjoin.store.files import reason, sync_directory, translated_os_errors
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -169,9 +169,7 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError as cause:
         raise _refused(path, "there is no key file", "give the path of a private key") from cause
     except OSError as cause:
-        raise _refused(
-            path, f"the key file cannot be read: {os.strerror(cause.errno or 0).lower()}", "check its owner"
-        ) from cause
+        raise _refused(path, f"the key file cannot be read: {reason(cause)}", "check its owner") from cause
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > KEY_BYTES_MAX:

@@ -36,7 +36,9 @@ class Readers:
                     os.unlink(path)
 
     def others(self) -> bool:
-        """Whether somebody reads, besides those of this object, or that cannot be told."""
+        """Whether somebody reads besides the one who asks, or that cannot be told."""
+        if len(self._own) > 1:
+            return True
         try:
             self.require_none(but=self._own)
         except (LockedError, StoreError):

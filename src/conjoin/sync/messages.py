@@ -24,6 +24,8 @@ OPERATIONS_BYTES_MAX = 4 * 1024 * 1024
 OPERATIONS_MAX = 4096
 FRAME_BYTES_MAX = 4 + HEADER_BYTES_MAX + MANIFEST_BYTES_MAX
 """A header and the largest object. What carries frames reads no more than this of one."""
+SMALL_FRAME_BYTES_MAX = 4 + HEADER_BYTES_MAX + OPERATIONS_BYTES_MAX + 4 * OPERATIONS_MAX
+"""No frame is larger but one that holds a manifest."""
 SHORT_CHARS = 16
 NONCE_CHARS = 32
 RANGES_MAX = 4096

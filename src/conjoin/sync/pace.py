@@ -9,6 +9,8 @@ import time
 IDLE_SECONDS = 30.0
 PATIENCE_SECONDS = 30.0
 RATE_BYTES_PER_SECOND = 8 * 1024
+UNSENT_BYTES = 128 * 1024
+"""The system takes no more ahead than it soon can send, or what is slow would look as if it stood still."""
 
 
 def seconds_max(size_bytes: int) -> float:

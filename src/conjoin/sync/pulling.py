@@ -251,7 +251,7 @@ def _pull_leaves(
     if not there:
         return False
     outcome.skipped_in = skipping(outcome.skipped_in, leaves, lacking)
-    failures: Failures = yield PullLeaves(labelled(what, leaves, lacking), there)
+    failures: Failures = yield PullLeaves(labelled(what, leaves, there), there)
     for name, error in failures.items():
         _note(outcome, name, error)
     return len(there) == len(lacking) and not failures

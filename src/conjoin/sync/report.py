@@ -36,8 +36,8 @@ class SyncReport:
     not: everything that was pulled before is kept; `key_used_elsewhere` names an operation that this replica's key has
     signed somewhere else; `root_there` is the root that a live peer stated at the end; `lacking_there` counts the
     operations here that the other side did not have at the end, None where that was not looked at; `begun` says that a
-    place held no operation before; `skipped_in` and `skipped_out` are what earlier syncs, or other content, had brought
-    here and there of content that moved.
+    place held no operation of the space before; `skipped_in` and `skipped_out` are what earlier syncs, or other
+    content, had brought here and there of content that moved.
     """
 
     source: str

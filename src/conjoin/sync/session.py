@@ -103,12 +103,13 @@ class _Talk:
         self._theirs: dict[str, Holding] = {}
         self._wanted: tuple[str, ...] = ()
         self._unsaid = False
+        self._hellos = 0
 
     # ------------------------------------------------------------------------------------------------ learning
     def learn(self) -> Generator[Request | Ask, Any, Log]:
         """The log that ours would be with everything the peer has: a copy, or the same if there is nothing new."""
         ahead = self._log
-        for _ in range(HELLOS_MAX):
+        while self._hellos < HELLOS_MAX:
             before, self._unsaid = len(ahead), False
             ahead = yield from self._compared(ahead)
             if not self._unsaid or len(ahead) == before:
@@ -120,7 +121,7 @@ class _Talk:
         mine = Comparison(ahead, self._nonce)
         left = mine.opening()
         whole = len(left) == 1
-        for _ in range(HELLOS_MAX):
+        while self._hellos < HELLOS_MAX:
             asked = first_of(left)
             found = yield from self._hello(Hello(self._log.space, self._nonce, asked, send=whole))
             ahead = self._taken_in(ahead, found.operations)
@@ -129,7 +130,7 @@ class _Talk:
             left = (*smaller, *left[len(asked) :])
             if not left:
                 break
-        for _ in range(HELLOS_MAX):
+        while self._hellos < HELLOS_MAX:
             now = Comparison(ahead, self._nonce)
             unknown = fitting(now.ladder(other.author) for other in self._theirs.values() if not now.knows(other))
             if not unknown:
@@ -142,6 +143,7 @@ class _Talk:
         return ahead
 
     def _hello(self, question: Hello) -> Generator[Request | Ask, Any, Found]:
+        self._hellos += 1
         found = yield from ask(question, Found)
         self._unsaid = self._unsaid or full(found.holdings)
         self._theirs |= {holding.author: holding for holding in found.holdings}

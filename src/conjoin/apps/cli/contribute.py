@@ -165,10 +165,10 @@ def sync(
     pulled; the exit status is then 6.
     """
     shell = Shell.of(ctx, where, as_json, quiet)
-    if "" in sources:
-        raise UsageError(
-            "a SOURCE is the empty text", hint="if a file or command was to give it, as a ticket, look whether it did"
-        )
+    from conjoin.sync.remotes.open import require_named
+
+    for source in sources:
+        require_named(source)
     if forget:
         if full or dry_run:
             raise UsageError("--forget moves nothing", hint="leave out --full and --dry-run")

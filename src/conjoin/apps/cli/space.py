@@ -174,12 +174,13 @@ def clone(
         lines: list[Any] = [
             f"cloned {shown(named(source))} to {folder}",
             facts([("space", short(replica.space)), ("key", short(replica.key)), ("role", replica.role or "reader")]),
+            *trouble(report),
         ]
         if replica.role is None:
             lines.append(f"next: to add, an admin runs `conjoin invite {replica.key}`; then sync on both sides")
         else:
             lines.append(f"next: `conjoin -C {folder} add CHECKPOINT`")
-        return [*lines[:2], *trouble(report), *lines[2:]]
+        return lines
 
     shell.tell(value, brief=replica.key, human=human)
     # Who chose among the spaces of a place knows that there are others.

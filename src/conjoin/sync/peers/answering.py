@@ -15,9 +15,7 @@ from typing import Any, NoReturn, Protocol
 from conjoin.errors import ConjoinError, PeerRefusedError, ProtocolError, StoreError, UnreachableError
 from conjoin.store.files import cores
 from conjoin.sync.messages import (
-    HEADER_BYTES_MAX,
-    OPERATIONS_BYTES_MAX,
-    OPERATIONS_MAX,
+    SMALL_FRAME_BYTES_MAX,
     WHAT_CHARS_MAX,
     Found,
     Question,
@@ -41,8 +39,6 @@ WORKERS = max(2, min(4, cores()))
 """Questions of all peers that are answered at once."""
 HEAD_BYTES = 1024
 """So much of a frame tells what it is."""
-SMALL_FRAME_BYTES_MAX = 4 + HEADER_BYTES_MAX + OPERATIONS_BYTES_MAX + 4 * OPERATIONS_MAX
-"""No frame is larger but one that holds a manifest."""
 SESSION_SECONDS = 300.0
 """A session in which nothing is asked for so long is over."""
 STRIKES_MAX = 32

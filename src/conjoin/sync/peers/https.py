@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from conjoin.errors import ProtocolError, RemoteError, UnreachableError, WrongPeerError
-from conjoin.sync.pace import IDLE_SECONDS
+from conjoin.sync.pace import IDLE_SECONDS, UNSENT_BYTES
 from conjoin.sync.peers.certificate import client_context
 from conjoin.sync.peers.handshake import MESSAGE_BYTES_MAX, Caller, Signer
 from conjoin.sync.peers.lines import CONNECT_SECONDS, THINKING_SECONDS, TicketLine
@@ -28,8 +28,6 @@ _SENT_AT_ONCE_BYTES = 128 * 1024
 """What TLS is given at once has one limit of time as a whole: at the slowest pace this takes 16 of its 30 seconds."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """In seconds and times: a cable that is pulled while a peer thinks is noticed in half a minute."""
-_UNSENT = {"TCP_NOTSENT_LOWAT": 128 * 1024}
-"""In bytes: the system takes no more than it soon can send, or what is slow would look as if it stood still."""
 
 
 class HttpsLine(TicketLine):
@@ -162,8 +160,8 @@ class HttpsLine(TicketLine):
         announced = response.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > most:
             raise ProtocolError(f"{announced} bytes are announced, at most {most} are read", where=self.where)
-        data: bytes = response.read(most + 1)  # in one go: a call for every TLS record takes twice the CPU
-        if len(data) > most:
+        data: bytes = response.read(most)  # in one go: a call for every TLS record takes twice the CPU
+        if response.read(1):  # and the library says here if the answer was cut
             raise ProtocolError(f"more than {most} bytes came", where=self.where)
         return data
 
@@ -189,6 +187,10 @@ class HttpsLine(TicketLine):
 
 def _socket_options() -> list[tuple[int, int, int]]:
     """No waiting for more to send, and where the system has them, probes and a small queue of what is not yet sent."""
-    here = {name: value for name, value in (_KEEP_ALIVE | _UNSENT).items() if hasattr(socket, name)}
+    here = {
+        name: value
+        for name, value in (_KEEP_ALIVE | {"TCP_NOTSENT_LOWAT": UNSENT_BYTES}).items()
+        if hasattr(socket, name)
+    }
     more = [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in here.items()]
     return [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *more]

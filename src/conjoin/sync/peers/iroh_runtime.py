@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from conjoin.errors import UnreachableError
-from conjoin.sync.peers.answering import HEAD_BYTES, PIECE_BYTES, SMALL_FRAME_BYTES_MAX, Admit, anything
+from conjoin.sync.messages import SMALL_FRAME_BYTES_MAX
+from conjoin.sync.peers.answering import HEAD_BYTES, PIECE_BYTES, Admit, anything
 from conjoin.sync.peers.private import damaged, provide_private
 from conjoin.sync.remotes.extras import package
 from conjoin.wire.digest import Digest

@@ -8,9 +8,7 @@ from conjoin.log.fields import exact_fields, text_field
 from conjoin.sync.messages import (
     CODE_CHARS_MAX,
     FRAME_BYTES_MAX,
-    HEADER_BYTES_MAX,
-    OPERATIONS_BYTES_MAX,
-    OPERATIONS_MAX,
+    SMALL_FRAME_BYTES_MAX,
     WHAT_CHARS_MAX,
 )
 from conjoin.sync.pace import IDLE_SECONDS
@@ -26,8 +24,6 @@ RETRY_SECONDS = 20.0
 """So long a question that was cut off is asked again."""
 WAIT_SECONDS = (0.1, 4.0)
 """Between two attempts, at first and at most."""
-SMALL_FRAME_BYTES_MAX = 4 + HEADER_BYTES_MAX + OPERATIONS_BYTES_MAX + 4 * OPERATIONS_MAX
-"""No frame is larger but one that holds a manifest."""
 _RUN_AGAIN = "run the command again: what was moved is kept"
 _LATER = (408, 429, 500, 502, 503, 504)
 

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from conjoin.errors import ConjoinError, ProtocolError, UnreachableError
-from conjoin.sync.messages import FRAME_BYTES_MAX
-from conjoin.sync.pace import IDLE_SECONDS, until
+from conjoin.sync.messages import FRAME_BYTES_MAX, SMALL_FRAME_BYTES_MAX
+from conjoin.sync.pace import IDLE_SECONDS, UNSENT_BYTES, until
 from conjoin.sync.peers.answering import (
     HEAD_BYTES,
     OK,
-    PIECE_BYTES,
-    SMALL_FRAME_BYTES_MAX,
     Admit,
     Answering,
     Served,
@@ -35,6 +33,8 @@ from conjoin.wire.digest import Digest
 
 PATH = "/conjoin/1/"
 CONNECTIONS_MAX = 64
+_PIECE_BYTES = 64 * 1024
+"""So much of an answer is sent at once, and waits to be sent: each has one limit of time as a whole."""
 
 
 class PeerServer:
@@ -67,7 +67,7 @@ class PeerServer:
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what peers do wrong is told by `tell`
         config = uvicorn.Config(
             self._application(),
-            http=guarded_protocol(CONNECTIONS_MAX, IDLE_SECONDS, PIECE_BYTES),
+            http=guarded_protocol(CONNECTIONS_MAX, IDLE_SECONDS, _PIECE_BYTES),
             ws="none",
             loop="asyncio",
             lifespan="on",
@@ -191,8 +191,8 @@ class _Reply:
             await send({"type": "http.response.start", "status": OK, "headers": headers})
             for part in self._parts:
                 view = memoryview(part)
-                for start in range(0, len(part), PIECE_BYTES):
-                    piece = view[start : start + PIECE_BYTES]
+                for start in range(0, len(part), _PIECE_BYTES):
+                    piece = view[start : start + _PIECE_BYTES]
                     async with asyncio.timeout_at(until(began, sent)):
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
                     sent += len(piece)
@@ -243,15 +243,17 @@ def _bound(bind: str) -> socket.socket:
     host, _, port = bind.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     try:
-        found = socket.getaddrinfo(host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # what is slow would look as if it stood still
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PIECE_BYTES // 2)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listening.bind(address)
-    except (OSError, ValueError, OverflowError) as cause:
+    except OSError as cause:
         raise UnreachableError(
-            f"nothing can listen at {bind}: {cause}", where=bind, hint="name a free port, or 0 for any"
+            f"nothing can listen at {bind}: {cause.strerror or cause}",
+            where=bind,
+            hint="name a free port, or 0 for any",
         ) from cause
     return listening

@@ -23,8 +23,8 @@ from conjoin.sync import pace
 from conjoin.sync.remotes import aws
 from conjoin.sync.remotes.base import is_folder, missing_object, too_large
 from conjoin.sync.remotes.extras import package
-from conjoin.sync.remotes.limits import too_slow
-from conjoin.sync.remotes.trouble import shown, trouble
+from conjoin.sync.remotes.limits import PAGE_BYTES, PAGE_NAMES, WRITE_SECONDS_MAX, too_slow
+from conjoin.sync.remotes.trouble import shown, trouble, without_secrets
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 
 SCHEMES = {"s3": "AWS_", "s3a": "AWS_", "gs": "GOOGLE_", "az": "AZURE_", "abfs": "AZURE_", "abfss": "AZURE_"}
@@ -32,13 +32,8 @@ SCHEMES = {"s3": "AWS_", "s3a": "AWS_", "gs": "GOOGLE_", "az": "AZURE_", "abfs":
 ENDPOINTS = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 """Environment variables that name an endpoint."""
 CONNECT_SECONDS_MAX = 10
-WRITE_SECONDS_MAX = 600
-"""An object must be written within this time: 4 MiB at 56 kbit/s."""
 RETRIES_MAX = 4
 RETRY_SECONDS_MAX = 60
-PAGE_NAMES = 1000
-PAGE_BYTES = 4 * 1024 * 1024
-"""A page of names has as long as so many bytes may take. Those of Azure are the largest, with 5,000 names."""
 
 
 class BucketRemote:
@@ -179,8 +174,16 @@ def open_bucket(url: str, environment: Mapping[str, str] = os.environ) -> Bucket
 def _check_endpoints(url: str, endpoints: Mapping[str, str]) -> None:
     """Refuse an endpoint that is no URL: the client library would not do so before it panics."""
     for name, value in endpoints.items():
-        if value and urlsplit(value).scheme not in ("http", "https"):
-            raise RemoteError(f"{name} is {value!r:.80}, which is no URL", where=url, hint="write https://host:port")
+        try:
+            parts = urlsplit(value)
+            usable = (
+                parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and value.split() == [value]
+            )
+        except ValueError:
+            usable = False
+        if value and not usable:
+            told = without_secrets(value).rpartition("@")[2]
+            raise RemoteError(f"{name} is {told!r:.80}, which is no URL", where=url, hint="write https://host:port")
 
 
 def check_plain(url: str, *, allow_user: bool = False) -> None:

@@ -9,7 +9,7 @@ from threading import Lock
 
 from conjoin.errors import ConjoinError, RemoteError, StoreError
 from conjoin.store.base import is_object
-from conjoin.store.files import NotRegularError, read_whole
+from conjoin.store.files import NotRegularError, read_whole, reason
 from conjoin.store.folder import FolderStore
 from conjoin.sync.remotes.base import is_folder, missing_object
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
@@ -63,8 +63,7 @@ class FolderRemote:
         except OSError as cause:
             if cause.errno in _ABSENT:
                 raise missing_object(name, self.where) from cause
-            reason = os.strerror(cause.errno).lower() if cause.errno else str(cause)
-            raise RemoteError(f"the object cannot be read: {reason}", where=os.fspath(target)) from cause
+            raise RemoteError(f"the object cannot be read: {reason(cause)}", where=os.fspath(target)) from cause
         if data is None:
             raise RemoteError(f"the object has more than {size_bytes_max} bytes", where=os.fspath(target))
         return data

@@ -15,10 +15,9 @@ from conjoin.errors import ConjoinError, MissingExtraError, UnknownSourceError, 
 from conjoin.store.base import is_object
 from conjoin.sync import pace
 from conjoin.sync.remotes.base import is_folder, missing_object, too_large, walk
-from conjoin.sync.remotes.bucket import PAGE_BYTES, WRITE_SECONDS_MAX
 from conjoin.sync.remotes.extras import package
 from conjoin.sync.remotes.folder import TEMPORARY
-from conjoin.sync.remotes.limits import too_slow, within
+from conjoin.sync.remotes.limits import PAGE_BYTES, WRITE_SECONDS_MAX, too_slow, within
 from conjoin.sync.remotes.trouble import shown, trouble
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 

@@ -20,9 +20,9 @@ from conjoin.store.base import is_object
 from conjoin.store.files import read_whole
 from conjoin.sync import pace
 from conjoin.sync.remotes.base import folders_among, missing_object, too_large
-from conjoin.sync.remotes.bucket import PAGE_BYTES, PAGE_NAMES, check_plain
+from conjoin.sync.remotes.bucket import check_plain
 from conjoin.sync.remotes.extras import package
-from conjoin.sync.remotes.limits import too_slow, within
+from conjoin.sync.remotes.limits import PAGE_BYTES, PAGE_NAMES, too_slow, within
 from conjoin.sync.remotes.trouble import trouble
 from conjoin.wire.manifest import MANIFEST_BYTES_MAX
 

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from conjoin.errors import UnknownSourceError
+from conjoin.errors import UnknownSourceError, UsageError
+from conjoin.store.files import reason
 from conjoin.sync.remotes.base import Remote
 from conjoin.sync.remotes.folder import FolderRemote
 from conjoin.sync.remotes.replica import HOME, ReplicaRemote
@@ -19,28 +20,34 @@ def open_remote(source: str | os.PathLike[str]) -> Remote:
     """The remote that `source` names: a replica directory, a folder that is a meeting place or empty, or a URL.
 
     Raises:
+        UsageError: it is the empty text.
         UnknownSourceError: it is none of them; the hint says what to do.
         MissingExtraError: a URL needs a package that is not installed.
         RemoteError: a URL's place is not configured as it should be.
     """
     text = os.fspath(source)
+    require_named(text)
     match = _SCHEME.match(text)
     if match and match.group(1).lower() != "file":
         return _open_url(text, match.group(1).lower())
     if match:
         text = unquote(urlsplit(text).path)
     path = Path(text)
-    if path.name == HOME and (path / "local").is_dir():
+    if path.name == HOME and os.path.isdir(path / "local"):
         path = path.absolute().parent
-    if (path / HOME).is_dir():
+    if os.path.isdir(path / HOME):
         return ReplicaRemote(path)
-    if not path.exists():
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         raise UnknownSourceError(
             f"there is no {text}",
             where=text,
             hint=f"name a replica's directory, or make a meeting place first: mkdir {text}",
-        )
-    if not path.is_dir():
+        ) from None
+    except OSError as cause:
+        raise UnknownSourceError(f"{text} cannot be read: {reason(cause)}", where=text) from cause
+    if not os.path.isdir(path):
         raise UnknownSourceError(
             f"{text} is not a folder",
             where=text,
@@ -48,6 +55,18 @@ def open_remote(source: str | os.PathLike[str]) -> Remote:
         )
     _check_meeting_place(path, text)
     return FolderRemote(path)
+
+
+def require_named(source: str) -> None:
+    """Return unless `source` is the empty text, which as a path would be the current folder.
+
+    Raises:
+        UsageError: it is.
+    """
+    if not source:
+        raise UsageError(
+            "a SOURCE is the empty text", hint="if a file or command was to give it, as a ticket, look whether it did"
+        )
 
 
 def _open_url(url: str, scheme: str) -> Remote:
@@ -68,8 +87,7 @@ def _check_meeting_place(path: Path, text: str) -> None:
     try:
         found = sorted(entry.name for entry in os.scandir(path))
     except OSError as cause:
-        reason = os.strerror(cause.errno).lower() if cause.errno else str(cause)
-        raise UnknownSourceError(f"{text} cannot be read: {reason}", where=text) from cause
+        raise UnknownSourceError(f"{text} cannot be read: {reason(cause)}", where=text) from cause
     if "ops" in found and (path / "ops").is_dir():
         return
     foreign = [name for name in found if name not in {*TOP, *_IGNORED} and not name.startswith(".")]

@@ -107,6 +107,12 @@ _CAUSES = (
         "run the command again: what was moved is kept",
     ),
     _cause(
+        r"IncompleteRead|Connection ?Reset|Broken ?Pipe|RemoteDisconnected|IncompleteMessage",
+        UnreachableError,
+        "the connection broke",
+        "run the command again: what was moved is kept",
+    ),
+    _cause(
         r"No space left|Insufficient Storage|(status code: |HTTP Error |received )507|StorageFull|QuotaExceeded",
         RemoteError,
         "it is full",

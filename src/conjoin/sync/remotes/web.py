@@ -83,6 +83,8 @@ class WebRemote(BucketRemote):
         try:
             with self._opener.open(request, timeout=pace.IDLE_SECONDS) as answer:
                 page: bytes = answer.read(PAGE_BYTES_MAX + 1)
+                if answer.length and len(page) <= PAGE_BYTES_MAX:  # what is still to come never came
+                    raise http.client.IncompleteRead(page, answer.length)
         except urllib.error.HTTPError as error:
             if error.code in _ABSENT and folder:
                 if folder.count("/") == 1:
