@@ -262,7 +262,7 @@ class Inventory:
             raise MissingObjectError(
                 f"the content {digest[:SHORT_CHARS]} is not in this replica",
                 where=name,
-                hint="sync with a replica or meeting place that has it",
+                hint="sync with a replica or meeting place that has it; what was retracted does not come again",
             )
         return Manifest.decode(self.store.get(name), digest)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,10 @@ from conjoin.errors import (
     BadTicketError,
     KeyFileError,
     MissingExtraError,
+    NoReplicaError,
     NotPermittedError,
     PeerRefusedError,
+    ReplicaExistsError,
     UnreachableError,
     UsageError,
     WrongPeerError,
@@ -174,6 +178,10 @@ def test_a_clone_that_was_broken_off_goes_on_with_the_same_key(
         key = load_key(target / ".conjoin-new" / "local" / "key").public
         with pytest.raises(KeyFileError):
             Replica.clone(source, target, key=folder / "nosuch")
+        with pytest.raises(NoReplicaError, match="broken off"):
+            Replica.open(target)
+        with pytest.raises(ReplicaExistsError, match="broken off"):
+            Replica.init(target, write_model(folder / "other.safetensors", 5))
         reports: list[SyncReport] = []
         made = Replica.clone(source, target, tell=reports.append)
     assert (made.key, made.role) == (key, "member" if way == "peer" else None)
@@ -219,17 +227,23 @@ def test_who_is_refused_is_let_in_by_the_key_that_was_named(founder: Path, folde
         assert Replica.clone(str(serving.ticket), folder / "new").key == key
 
 
-def test_what_is_left_of_another_space_is_cleared(founder: Path, folder: Path) -> None:
+def test_what_is_left_of_another_space_is_refused_and_kept(founder: Path, folder: Path) -> None:
+    """Its key may be let in there, and no invite may be left for another one."""
     other = Replica.init(folder / "other", write_model(folder / "m9.safetensors", 9))
     with pytest.raises(KeyboardInterrupt):
         Replica.clone(founder, folder / "new", progress=Cut(HALF_BYTES))
-    key = load_key(folder / "new" / ".conjoin-new" / "local" / "key").public
+    left = folder / "new" / ".conjoin-new"
+    key = load_key(left / "local" / "key").public
+    for attempt in (
+        partial(Replica.clone, other.path, folder / "new"),
+        partial(Replica.init, folder / "new", folder / "m9.safetensors"),
+    ):
+        with pytest.raises(ReplicaExistsError, match="broken off"):
+            attempt()
+        assert load_key(left / "local" / "key").public == key
+    shutil.rmtree(left)
     assert Replica.clone(other.path, folder / "new").key != key
     assert objects(folder / "new", "leaf") == objects(folder / "other", "leaf")
-    with pytest.raises(KeyboardInterrupt):
-        Replica.clone(founder, folder / "newer", progress=Cut(HALF_BYTES))
-    Replica.init(folder / "newer", folder / "m9.safetensors")
-    assert objects(folder / "newer", "leaf") == objects(folder / "other", "leaf")
 
 
 def test_only_an_admin_gives_invites(member: Path) -> None:

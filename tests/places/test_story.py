@@ -80,6 +80,7 @@ def test_a_flipped_bit_is_refused_and_named(
     result = here.run("clone", url, tmp_path / "south")
     assert (result.status, "error[E301]" in result.stderr, leaf.name in result.stderr) == (4, True, True)
     assert "incomplete here" in result.stdout
+    assert f"next: `conjoin -C {tmp_path / 'south'} sync {url}`" in result.stdout
     told = here.run("-C", tmp_path / "south", "sync", url)
     assert told.status == 4
     assert "error[E301]" in told.stderr

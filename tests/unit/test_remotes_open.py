@@ -114,7 +114,7 @@ def test_nothing_for_urls_is_loaded_before_one_is_given(tmp_path: Path) -> None:
 def test_a_missing_folder_names_mkdir(tmp_path: Path) -> None:
     with pytest.raises(UnknownSourceError) as caught:
         open_remote(tmp_path / "nowhere")
-    assert f"mkdir {tmp_path / 'nowhere'}" in (caught.value.hint or "")
+    assert f"mkdir -p {tmp_path / 'nowhere'}" in (caught.value.hint or "")
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -17,6 +17,7 @@ from conjoin.wire.digest import Digest, is_digest
 HOME = ".conjoin"
 CONFIG_FORMAT = "conjoin/replica/1"
 HINT_MAKE = "`conjoin init DIR --base CHECKPOINT` makes a replica; `-C DIR` names one"
+HINT_RESUME = "run the same `conjoin clone` again: it goes on where it stopped, with the same key"
 
 
 class Home:
@@ -47,6 +48,7 @@ class Home:
             NoReplicaError: there is none.
         """
         if not is_replica(directory):
+            _refuse_unfinished(directory)
             raise NoReplicaError("there is no replica here", where=str(directory), hint=HINT_MAKE)
         return cls(directory / HOME)
 
@@ -135,6 +137,7 @@ def find_replica(start: Path) -> Path:
     for folder in (start, *start.parents):
         if is_replica(folder):
             return folder
+    _refuse_unfinished(start)
     raise NoReplicaError("there is no replica here or in any directory above", where=str(start), hint=HINT_MAKE)
 
 
@@ -146,10 +149,11 @@ def new_home(directory: Path, resuming: str = "") -> Generator[Home]:
         directory: of the new replica.
         resuming: what the home will be of, where its key may be known to others, or its leaves came from others, before
             it is whole. Both are found here again by the next attempt for the same, if `keep` of the home was set or
-            the process was killed. Otherwise an error leaves nothing behind, and what a killed process left is cleared.
+            the process was killed; an attempt for something else leaves them as they are. Otherwise an error leaves
+            nothing behind, and what a killed process left is cleared.
 
     Raises:
-        ReplicaExistsError: the directory holds a replica already, or is a file.
+        ReplicaExistsError: the directory holds a replica already, or the beginning of another one, or is a file.
         LockedError: another process is building one here.
         StoreError: the directory cannot be written.
     """
@@ -162,7 +166,7 @@ def new_home(directory: Path, resuming: str = "") -> Generator[Home]:
         with ReplicaLock(home.lock):  # of two that build here at once, one is told so
             try:
                 _refuse_replica(directory)
-                resumed = resuming != "" and home.resuming.is_file() and home.resuming.read_text("utf-8") == resuming
+                resumed = _resumed(home, resuming)
                 _clear(home, {home.lock, home.resuming, home.key, home.path / "leaf"} if resumed else {home.lock})
                 for name in ("local/tmp", "local/inplace", "ops", "manifest", "leaf"):
                     (home.path / name).mkdir(exist_ok=True)
@@ -186,10 +190,32 @@ def new_home(directory: Path, resuming: str = "") -> Generator[Home]:
                 raise
 
 
+def _resumed(home: Home, resuming: str) -> bool:
+    """Whether what lies in an unfinished home is of `resuming`; what is of something else is left as it is."""
+    begun = home.resuming.read_text("utf-8") if home.resuming.is_file() else ""
+    if begun not in ("", resuming):
+        home.keep = True
+        raise ReplicaExistsError(
+            "here lies another clone that was broken off, with a key that may be let in there by now",
+            where=str(home.path),
+            hint=f"{HINT_RESUME}; or choose another directory; or remove that one",
+        )
+    return begun != ""
+
+
+def _refuse_unfinished(directory: Path) -> None:
+    if Home(directory / f"{HOME}-new").resuming.is_file():
+        raise NoReplicaError(
+            "there is no replica here yet, only a clone that was broken off", where=str(directory), hint=HINT_RESUME
+        )
+
+
 def _refuse_replica(directory: Path) -> None:
     if (directory / HOME).exists():
         raise ReplicaExistsError(
-            "there is a replica here already", where=str(directory / HOME), hint="choose another directory"
+            "there is a replica here already",
+            where=str(directory / HOME),
+            hint=f"choose another directory; what this one lacks comes by `conjoin -C {directory} sync SOURCE`",
         )
 
 

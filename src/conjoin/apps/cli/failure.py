@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from conjoin.errors import ConjoinError, DeviceError, DiskFullError, MissingFileError, ReadOnlyError
+from conjoin.errors import ConjoinError, DeviceError, DiskFullError, MissingFileError, ReadOnlyError, UnreachableError
 
 if TYPE_CHECKING:
     from conjoin.sync import SyncReport
@@ -63,15 +63,21 @@ def report(error: ConjoinError, *, as_json: bool) -> int:
 
 
 def refusals(found: "SyncReport") -> list[ConjoinError]:
-    """The errors that objects were refused for in a sync."""
-    return [
-        error_class(refusal.code)(
-            refusal.what,
-            where=f"{refusal.name} in {found.source}",
-            hint="it was not taken; ask whoever wrote it, or remove the object from the source",
-        )
-        for refusal in found.refused
-    ]
+    """The errors that objects were refused for in a sync; a line that broke is named once for all of them."""
+    errors: dict[object, ConjoinError] = {}
+    for refusal in found.refused:
+        kind = error_class(refusal.code)
+        if issubclass(kind, UnreachableError):
+            errors[refusal.what] = kind(
+                refusal.what, where=found.source, hint="run the command again: what was moved is kept"
+            )
+        else:
+            errors[refusal] = kind(
+                refusal.what,
+                where=f"{refusal.name} in {found.source}",
+                hint="it was not taken; ask whoever wrote it, or remove the object from the source",
+            )
+    return list(errors.values())
 
 
 def name_errors(errors: Sequence[ConjoinError], *, as_json: bool) -> int:

@@ -127,6 +127,8 @@ def fsck(
         lines = [f"read {render.count(found.objects, 'object')}, {render.size(found.size_bytes)}"]
         lines += [f"damaged: {d.name}\n  {d.what}" + (f"\n  hint: {d.hint}" if d.hint else "") for d in found.damage]
         lines += [f"repaired: {name}" for name in found.repaired]
+        if found.damage and repair_from is not None:
+            lines.append(f"{repair_from} has none of what is still damaged intact: try another source")
         if not found.damage:
             lines.append("nothing is damaged")
         return lines

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conjoin.executor import RunningReport
     from conjoin.inventory import ContributionInfo, OperationInfo, PeerInfo, Status
     from conjoin.strategies.base import Parameter, Strategy
-    from conjoin.sync.report import SyncReport
+    from conjoin.sync.report import Skipped, SyncReport
 
 SHORT_CHARS = 12
 """Characters of a digest that tables show; commands take any 8 or more."""
@@ -252,18 +252,23 @@ def graph(operations: Sequence["OperationInfo"]) -> Iterable[Any]:
 
 def sync(report: "SyncReport", *, dry_run: bool = False) -> Iterable[Any]:
     """What `conjoin sync` prints for one source."""
-    receive, send = ("would receive", "would send") if dry_run else ("received", "sent")
+    receive, send = ("would receive", "would send at most") if dry_run else ("received", "sent")
     received = _moved(receive, report.operations_in, report.objects_in, report.bytes_in)
     sent = _moved(send, report.operations_out, report.objects_out, report.bytes_out)
     nothing = "nothing new" if report.failure is None else "nothing moved"
     yield f"{report.source}: {', '.join(filter(None, (received, sent))) or nothing}"
     if report.begun:
         yield "  there was nothing of this space before: a new meeting place is begun"
-    for where, skipped in (("here", report.skipped_in), ("there", report.skipped_out)):
-        if skipped.objects:
-            already = "was" if skipped.objects == 1 else "were"
-            yield f"  {count(skipped.objects, 'object')} of it ({size(skipped.size_bytes)}) {already} {where} already"
+    yield from already("here", report.skipped_in)
+    yield from already("there", report.skipped_out)
     yield from trouble(report)
+
+
+def already(where: str, skipped: "Skipped") -> Iterable[Any]:
+    """What a transfer did not move, because earlier ones had."""
+    if skipped.objects:
+        were = "was" if skipped.objects == 1 else "were"
+        yield f"  {count(skipped.objects, 'object')} of the content ({size(skipped.size_bytes)}) {were} {where} already"
 
 
 def trouble(report: "SyncReport") -> Iterable[Any]:

@@ -207,7 +207,8 @@ def panel(serving: "Serving", name: str, expires: str) -> Iterable[Any]:
 
 def turning(key: str, why: str) -> str:
     """What is said of a peer that may not ask."""
-    return f"{time.strftime('%H:%M:%S')} key {key} was turned away: it is not a member, and {why}"
+    when = time.strftime("%H:%M:%S")
+    return f"{when} key {key} was turned away: it is not a member, and {why}; `conjoin invite {key}` lets it in"
 
 
 def visit(visitor: "Visitor") -> str:

@@ -164,19 +164,25 @@ def clone(
         "role": replica.role,
         "refused": report.refused,
         "missing": report.missing,
+        "skipped_in": report.skipped_in,
     }
 
     def human() -> list[Any]:
-        from conjoin.apps.cli.render import facts, short, trouble
+        from conjoin.apps.cli.render import already, facts, short, trouble
+        from conjoin.sync import is_ticket
         from conjoin.sync.peers.dialling import named
         from conjoin.sync.remotes.trouble import shown
 
         lines: list[Any] = [
             f"cloned {shown(named(source))} to {folder}",
             facts([("space", short(replica.space)), ("key", short(replica.key)), ("role", replica.role or "reader")]),
+            *already("here", report.skipped_in),
             *trouble(report),
         ]
-        if replica.role is None:
+        if report.missing:
+            again = "TICKET" if is_ticket(source) else shown(source)
+            lines.append(f"next: `conjoin -C {folder} sync {again}` brings what is incomplete, if it is there")
+        elif replica.role is None:
             lines.append(f"next: to add, an admin runs `conjoin invite {replica.key}`; then sync on both sides")
         else:
             lines.append(f"next: `conjoin -C {folder} add CHECKPOINT`")

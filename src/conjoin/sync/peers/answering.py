@@ -104,7 +104,7 @@ class Answering:
         """
         for other in list(self._sessions.values()):
             if other.key == key:
-                self.end(other, "it began again")
+                self.end(other, "it broke off, and began again")
         if len(self._sessions) >= SESSIONS_MAX:
             raise RequestRefusedError(503, UnreachableError("too many peers are here; come again later"))
         visitor = Visitor(key, self._served.host(), new_token(), seen=time.monotonic())

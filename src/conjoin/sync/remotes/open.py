@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from conjoin.errors import UnknownSourceError, UsageError
+from conjoin.errors import BadTicketError, UnknownSourceError, UsageError
 from conjoin.store.files import reason
 from conjoin.sync.remotes.base import Remote
 from conjoin.sync.remotes.folder import FolderRemote
@@ -13,6 +13,7 @@ from conjoin.sync.remotes.replica import HOME, ReplicaRemote
 from conjoin.wire.objects import TOP
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
+_TICKET = re.compile(r"eyJ[\w-]{200}")
 _IGNORED = {"lost+found", "System Volume Information", "Thumbs.db", "desktop.ini"}
 
 
@@ -21,6 +22,7 @@ def open_remote(source: str | os.PathLike[str]) -> Remote:
 
     Raises:
         UsageError: it is the empty text.
+        BadTicketError: it is a ticket that lacks its beginning.
         UnknownSourceError: it is none of them; the hint says what to do.
         MissingExtraError: a URL needs a package that is not installed.
         RemoteError: a URL's place is not configured as it should be.
@@ -32,6 +34,8 @@ def open_remote(source: str | os.PathLike[str]) -> Remote:
         return _open_url(text, match.group(1).lower())
     if match:
         text = unquote(urlsplit(text).path)
+    if _TICKET.match(text):
+        raise BadTicketError("this looks like a ticket without its beginning", hint="a ticket begins with `conjoin:`")
     path = Path(text)
     if path.name == HOME and os.path.isdir(path / "local"):
         path = path.absolute().parent
@@ -43,7 +47,7 @@ def open_remote(source: str | os.PathLike[str]) -> Remote:
         raise UnknownSourceError(
             f"there is no {text}",
             where=text,
-            hint=f"name a replica's directory, or make a meeting place first: mkdir {text}",
+            hint=f"name a replica's directory or a meeting place; to begin one, make its folder first: mkdir -p {text}",
         ) from None
     except OSError as cause:
         raise UnknownSourceError(f"{text} cannot be read: {reason(cause)}", where=text) from cause
