@@ -189,7 +189,7 @@ def test_what_is_resumed_says_what_it_skips(founder: Path, member: Path, tmp_pat
         assert report.skipped_out == Skipped(TENSORS - 4, size_bytes)
         lose(founder / ".conjoin", 3)
         said = conjoin("-C", founder, "sync", place)
-        assert f"{TENSORS - 3} objects of it (" in said and ") were here already" in said, said
+        assert f"{TENSORS - 3} objects of the content (" in said and ") were here already" in said, said
 
 
 def fill(disk: Path, but_bytes: int) -> Path:
