@@ -206,7 +206,9 @@ def _resumed(home: Home, resuming: str) -> bool:
 def _refuse_unfinished(directory: Path) -> None:
     if Home(directory / f"{HOME}-new").resuming.is_file():
         raise NoReplicaError(
-            "there is no replica here yet, only a clone that was broken off", where=str(directory), hint=HINT_RESUME
+            "there is no replica here yet, only a clone that was broken off, or that still runs",
+            where=str(directory),
+            hint=HINT_RESUME,
         )
 
 

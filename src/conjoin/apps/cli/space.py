@@ -147,7 +147,8 @@ def clone(
     From a replica directory whose key is an admin's the new key is let in at once, and so it is by a ticket with an
     invite. From a meeting place the new replica only reads until an admin runs `conjoin invite KEY`. What breaks the
     rules of the space is named and not taken, as by `conjoin sync`; the replica is made of the rest. When it is broken
-    off, the same command goes on where it stopped, with the same key.
+    off, the same command goes on where it stopped, with the same key. Where the source goes away halfway, the replica
+    is made of what came, and `conjoin sync` brings the rest.
     """
     from conjoin.replica import Replica
 
