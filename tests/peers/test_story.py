@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -141,6 +142,7 @@ class Cut:
     def __init__(self, after_bytes: int, kill: bool = False) -> None:
         self._left_bytes = after_bytes
         self._kill = kill
+        self._raised = False
 
     def start(self, what: str, total_bytes: int) -> None:
         pass
@@ -150,6 +152,9 @@ class Cut:
         if self._left_bytes <= 0:
             if self._kill:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self._raised:
+                time.sleep(0.5)  # other threads move no more until the first one's end is noticed
+            self._raised = True
             raise KeyboardInterrupt
 
 

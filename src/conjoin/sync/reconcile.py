@@ -81,10 +81,10 @@ class Comparison:
             elif given.fingerprint != (fingerprint := self._fingerprint(given)):
                 if self._size(given) > LISTED_MAX and len(self._within(given)) > 1:
                     smaller += self._cut(given)
-                    continue
-                listed = self._listed(given)
-                left -= _points(listed)
-                smaller.append(listed if left >= 0 else Range(given.start, given.end, fingerprint))
+                else:
+                    whole = self._listed(given)
+                    left -= _points(whole)
+                    smaller.append(whole if left >= 0 else Range(given.start, given.end, fingerprint))
         return tuple(smaller), tuple(theirs)
 
     def _size(self, given: Range) -> int:

@@ -164,9 +164,9 @@ def sync(
     and not taken; the rest is, and the exit status is then 5. From a place that cannot be written everything is
     pulled; the exit status is then 6.
     """
-    shell = Shell.of(ctx, where, as_json, quiet)
     from conjoin.sync.remotes.open import require_named
 
+    shell = Shell.of(ctx, where, as_json, quiet)
     for source in sources:
         require_named(source)
     if forget:

@@ -26,8 +26,8 @@ CONNECTIONS_MAX = 16
 OK = 200
 _SENT_AT_ONCE_BYTES = 128 * 1024
 """What TLS is given at once has one limit of time as a whole: at the slowest pace this takes 16 of its 30 seconds."""
-_KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""In seconds and times: a cable that is pulled while a peer thinks is noticed in half a minute."""
+_TCP = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_NOTSENT_LOWAT": UNSENT_BYTES}
+"""Seconds, seconds, times and bytes: a cable that is pulled while a peer thinks is noticed in half a minute."""
 
 
 class HttpsLine(TicketLine):
@@ -137,7 +137,7 @@ class HttpsLine(TicketLine):
                 self._base + path,
                 redirect=False,
                 retries=False,
-                body=io.BytesIO(body),  # a file goes out in pieces
+                body=io.BytesIO(body),  # a file goes out in pieces of `blocksize`
                 headers=headers,
                 timeout=timeout,
                 preload_content=False,
@@ -187,10 +187,5 @@ class HttpsLine(TicketLine):
 
 def _socket_options() -> list[tuple[int, int, int]]:
     """No waiting for more to send, and where the system has them, probes and a small queue of what is not yet sent."""
-    here = {
-        name: value
-        for name, value in (_KEEP_ALIVE | {"TCP_NOTSENT_LOWAT": UNSENT_BYTES}).items()
-        if hasattr(socket, name)
-    }
-    more = [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in here.items()]
+    more = [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in _TCP.items() if hasattr(socket, name)]
     return [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *more]
